@@ -1,0 +1,71 @@
+# What there is to do here, by name. `make` alone lists it.
+SHELL    := bash -o pipefail
+TOOL     := go tool -modfile=$(CURDIR)/tools/go.mod
+EXAMPLE  := examples/exchange
+FUZZTIME ?= 20s
+
+# The race detector pays where goroutines share memory. It does not in code that is pure, in the
+# command, whose tests start other processes, or in tests about the tree itself.
+PLAIN    := /(manifest|codegen|cmd|examples|simulations|testnet|internal/lint|internal/record)(/|$$)
+RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+.PHONY: help build check test fmt format vet staticcheck race plain example demo sim fuzz test-netns generate clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+
+build: ## bin/cellnode, and that everything else compiles
+	go build ./...
+	@if [ -d cmd/cellnode ]; then go build -trimpath -o bin/ ./cmd/cellnode; fi
+
+check: format vet staticcheck build ## what each commit passes, in under two minutes once caches are warm
+	go test -short -vet=off ./...
+
+test: format vet staticcheck build race plain example ## everything that continuous integration asks for
+
+fmt: ## format the code
+	$(TOOL) gofumpt -w .
+
+format: ## name the files that are not formatted
+	@files=$$($(TOOL) gofumpt -l .); [ -z "$$files" ] || { echo "not formatted, run make fmt:" $$files; exit 1; }
+
+vet: ## go vet, here and in the example's own module
+	go vet ./...
+	go -C $(EXAMPLE) vet ./...
+
+staticcheck: ## staticcheck as staticcheck.conf says
+	$(TOOL) staticcheck ./...
+	cd $(EXAMPLE) && $(TOOL) staticcheck ./...
+
+race: ## tests of the packages with goroutines, under the race detector
+	@$(if $(RACE),true,echo "no C compiler or CGO_ENABLED=0: these tests run without the race detector")
+	go test $(RACE) -vet=off -timeout 10m $$(go list ./... | grep -vE '$(PLAIN)')
+
+plain: ## tests of the other packages
+	go test -vet=off -timeout 10m $$(go list ./... | grep -E '$(PLAIN)')
+
+example: ## tests of the example's own module
+	go -C $(EXAMPLE) test -vet=off ./...
+
+demo: ## a whole network on this machine: announced, found, dialled, killed, healed
+	go run ./examples/demo
+
+sim: ## the simulations at full size
+	go test -count=1 -timeout 30m -vet=off ./simulations/... -args -full
+
+bench-%: ## benchmarks of one room, such as bench-gossip
+	go test -run '^$$' -bench . -benchmem -vet=off ./$*/...
+
+fuzz: ## every fuzz test for FUZZTIME (20s)
+	tools/fuzz.sh $(FUZZTIME)
+
+test-netns: ## tests in Linux network namespaces, with delay, loss and partitions
+	@unshare -Urn true || { echo "network namespaces are not allowed here: see man unshare"; exit 1; }
+	go test -count=1 -timeout 15m -vet=off -tags netns -run Netns ./testnet/...
+
+generate: ## everything generated, again; needs protoc 3.21 on the PATH
+	GOBIN=$(CURDIR)/bin go -C tools install tool
+	PATH=$(CURDIR)/bin:$$PATH go generate ./... && PATH=$(CURDIR)/bin:$$PATH go -C $(EXAMPLE) generate ./...
+
+clean: ## remove what the targets above made in this folder
+	rm -rf bin
