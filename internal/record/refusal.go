@@ -1,0 +1,34 @@
+package record
+
+import "fmt"
+
+// Code names why a record was refused. Codes are stable: people and programs may rely on them.
+type Code string
+
+// The codes of a Refusal, in the order of the checks.
+const (
+	CodeSize     Code = "E_SIZE"     // larger than MaxSize
+	CodeEnvelope Code = "E_ENVELOPE" // not a signed envelope
+	CodeType     Code = "E_TYPE"     // another kind of record
+	CodeKeyType  Code = "E_KEYTYPE"  // not signed with Ed25519
+	CodePayload  Code = "E_PAYLOAD"  // a field is missing or malformed
+	CodeCell     Code = "E_CELL"     // a record of another cell
+	CodeSigner   Code = "E_SIGNER"   // signed by a peer other than the one named
+	CodeExpired  Code = "E_EXPIRED"  // no longer valid
+	CodeFuture   Code = "E_FUTURE"   // made by a clock that is too far ahead, or valid for too long
+	CodeAddr     Code = "E_ADDR"     // names addresses that cannot be dialled
+	CodeSig      Code = "E_SIG"      // the signature is wrong
+)
+
+// Refusal says why a record was not taken.
+type Refusal struct {
+	Code   Code
+	Detail string
+}
+
+// Error returns the code and what was found.
+func (r *Refusal) Error() string { return fmt.Sprintf("record: %s: %s", r.Code, r.Detail) }
+
+func refuse(code Code, format string, args ...any) *Refusal {
+	return &Refusal{code, fmt.Sprintf(format, args...)}
+}
