@@ -1,0 +1,90 @@
+package health
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// maxSilences is how often a service may leave the HTTP/2 preface unanswered before it counts as one that does not speak
+// HTTP/2.
+const maxSilences = 3
+
+// preface opens an HTTP/2 connection (RFC 9113 section 3.4): the client's magic and an empty SETTINGS frame.
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+
+// autoCheck finds out whether the service speaks HTTP/2, and checks it as grpc or tcp accordingly.
+type autoCheck struct {
+	dial     Dial
+	grpc     grpcCheck
+	speech   speech
+	silences int
+}
+
+type speech uint8
+
+const (
+	unheard speech = iota
+	http2
+	other
+)
+
+func (c *autoCheck) Check(ctx context.Context) error {
+	switch c.speech {
+	case http2:
+		return c.grpc.Check(ctx)
+	case other:
+		err := tcpCheck{c.dial}.Check(ctx)
+		if err != nil {
+			c.speech, c.silences = unheard, 0
+		}
+		return err
+	}
+	if err := c.listen(ctx); err != nil {
+		return err
+	}
+	if c.speech == http2 {
+		return c.grpc.Check(ctx)
+	}
+	return nil // it accepted the connection, which is all that tcp asks for
+}
+
+// listen sends the preface and judges the answer. An error says that there is no connection; silence is none.
+func (c *autoCheck) listen(ctx context.Context) error {
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return fmt.Errorf("health: %w", err)
+	}
+	defer conn.Close()
+	// Half of the time, so that a first grpc check fits in behind a slow answer, and silence is not taken for failure.
+	if end, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(time.Now().Add(time.Until(end) / 2))
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	var header [9]byte // of a frame: length (3 bytes), type, flags, stream
+	_, err = io.WriteString(conn, preface)
+	var n int
+	if err == nil {
+		n, err = io.ReadFull(conn, header[:])
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case n == len(header) && header[3] == 4 && header[4] == 0 && header[5]|header[6]|header[7]|header[8] == 0:
+		c.speech = http2
+	case n == 0 && isTimeout(err):
+		if c.silences++; c.silences >= maxSilences {
+			c.speech = other
+		}
+	default:
+		c.speech = other
+	}
+	return nil
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := err.(interface{ Timeout() bool })
+	return ok && timeout.Timeout()
+}

@@ -1,0 +1,107 @@
+// Package health says whether a service is well: [New] makes a [Check] of what Cell.toml says under [health], and
+// [Watch] repeats it.
+//
+//	kind   well is                                                cannot see
+//	grpc   grpc.health.v1 answers SERVING                         –
+//	       or an HTTP/2 answer that is not about health           a handler that hangs
+//	http   GET path answers below 400 (redirects not followed)    –
+//	tcp    a connection is accepted, by the kernel if need be     a process that hangs
+//	exec   the command ends with 0                                –
+//
+// Without a kind it is grpc for a service that speaks HTTP/2 and tcp for others, see [New]. Each check is a connection of
+// its own, so that a service which accepts no more is seen.
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/cellnode/cellnode/manifest"
+)
+
+// Defaults of [health] in Cell.toml.
+const (
+	DefaultInterval = time.Second
+	DefaultTimeout  = time.Second
+	DefaultFailures = 3
+)
+
+// Check asks a service once. It returns nil if the service is well, and ends with ctx. Use it from one goroutine at a
+// time.
+type Check interface {
+	Check(ctx context.Context) error
+}
+
+// Dial connects to the service. It should say at once that nobody is there.
+type Dial func(ctx context.Context) (net.Conn, error)
+
+// New returns the check that h describes. dir is where kind exec runs its command, which New does not look for.
+//
+// With an empty kind the first check finds out how the service speaks: it sends the HTTP/2 preface and waits for the
+// SETTINGS that must be the answer. An HTTP/2 service is checked as by grpc from then on. Any other answer, or a close,
+// makes it tcp; so does the third silence of the length of a timeout. A tcp service is asked anew after it was away, for
+// another version may have come back. Name the kind for services that are upset by a foreign preface.
+func New(h manifest.Health, dial func(ctx context.Context) (net.Conn, error), dir string) (Check, error) {
+	if h.Kind != "exec" && dial == nil {
+		return nil, errors.New("health: no way to dial the service")
+	}
+	switch h.Kind {
+	case "":
+		return &autoCheck{dial: dial, grpc: grpcCheck{dial, h.Path}}, nil
+	case "grpc":
+		return grpcCheck{dial, h.Path}, nil
+	case "http":
+		return newHTTPCheck(dial, h.Path)
+	case "tcp":
+		return tcpCheck{dial}, nil
+	case "exec":
+		if len(h.Command) == 0 || h.Command[0] == "" {
+			return nil, errors.New("health: kind exec has no command")
+		}
+		return execCheck{h.Command, dir}, nil
+	}
+	return nil, fmt.Errorf("health: kind %q is not known: write grpc, http, tcp or exec", h.Kind)
+}
+
+// Once checks within h's timeout.
+func Once(ctx context.Context, h manifest.Health, check Check) error {
+	h, err := withDefaults(h)
+	if err != nil {
+		return err
+	}
+	return once(ctx, h.Timeout, check)
+}
+
+func once(ctx context.Context, timeout time.Duration, check Check) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := check.Check(ctx)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("health: no answer within %v: %w", timeout, context.DeadlineExceeded)
+	}
+	return err
+}
+
+func withDefaults(h manifest.Health) (manifest.Health, error) {
+	if h.Interval == 0 {
+		h.Interval = DefaultInterval
+	}
+	if h.Timeout == 0 {
+		h.Timeout = DefaultTimeout
+	}
+	if h.Failures == 0 {
+		h.Failures = DefaultFailures
+	}
+	switch {
+	case h.Interval < 0:
+		return h, fmt.Errorf("health: interval %v is negative", h.Interval)
+	case h.Timeout < 0:
+		return h, fmt.Errorf("health: timeout %v is negative", h.Timeout)
+	case h.Failures < 0:
+		return h, fmt.Errorf("health: failures %d is negative", h.Failures)
+	}
+	return h, nil
+}

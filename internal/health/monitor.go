@@ -1,0 +1,88 @@
+package health
+
+import (
+	"context"
+	"time"
+
+	"github.com/cellnode/cellnode/manifest"
+)
+
+// Monitor repeats a check.
+type Monitor struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// Watch checks at once and then every interval of h, from start to start; a check that takes longer delays the next.
+// changed is told of the first verdict and of every change: nil when the service is well, which one success proves, and
+// the last error when it failed h.Failures times in a row. So a service that is gone is told of after
+// (Failures-1)·Interval, one that hangs after Failures·max(Interval, Timeout).
+//
+// changed is called from one goroutine, which it holds up; it must not call Close.
+func Watch(h manifest.Health, check Check, changed func(error)) (*Monitor, error) {
+	h, err := withDefaults(h)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m := &Monitor{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(m.done)
+		watch(ctx, h, check, changed)
+	}()
+	return m, nil
+}
+
+// Close ends the checks; a check under way is broken off and does not count. It returns when changed will not be called
+// again, and is idempotent.
+func (m *Monitor) Close() error {
+	m.cancel()
+	<-m.done
+	return nil
+}
+
+func watch(ctx context.Context, h manifest.Health, check Check, changed func(error)) {
+	ticker := time.NewTicker(h.Interval)
+	defer ticker.Stop()
+	v := verdict{limit: h.Failures}
+	for {
+		err := once(ctx, h.Timeout, check)
+		if ctx.Err() != nil {
+			return
+		}
+		if v.add(err) {
+			changed(err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// verdict counts results.
+type verdict struct {
+	limit    int // failures in a row that make a service unwell
+	failures int // in a row
+	state    state
+}
+
+type state uint8
+
+const (
+	unknown state = iota
+	well
+	unwell
+)
+
+// add says whether err, the result of one more check, changes the verdict.
+func (v *verdict) add(err error) (changed bool) {
+	was := v.state
+	if err == nil {
+		v.failures, v.state = 0, well
+	} else if v.failures++; v.failures >= v.limit {
+		v.state = unwell
+	}
+	return v.state != was
+}
