@@ -1,0 +1,112 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+func (s *Server) acceptTCP(ln net.Listener) {
+	defer ln.Close()
+	var pause time.Duration
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			if s.isClosed() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of file descriptors, or a client that went away while it was accepted: both pass.
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.cfg.Log.Warn("accept failed", "addr", ln.Addr(), "err", err)
+			select {
+			case <-time.After(pause):
+			case <-s.ctx.Done():
+			}
+			continue
+		}
+		pause = 0
+		place, ok := s.admit(c.RemoteAddr())
+		if !ok {
+			hard(c)
+			c.Close()
+			continue
+		}
+		stop := func() { hard(c); c.Close() }
+		if !s.run(stop, func() { defer place.leave(); defer c.Close(); s.serveTCP(c, place) }) {
+			place.leave()
+			return
+		}
+	}
+}
+
+func (s *Server) serveTCP(c net.Conn, place *admission) {
+	tuneTCP(c)
+	var v verdict
+	tc := tls.Server(truthConn{c}, s.cfg.Identity.config("", &v))
+	ctx, cancel := context.WithTimeout(s.ctx, 2*s.cfg.Preface)
+	err := tc.HandshakeContext(ctx)
+	cancel()
+	if err != nil {
+		hard(c)
+		s.cfg.Log.Debug("handshake failed", "addr", c.RemoteAddr(), "err", err)
+		return
+	}
+	s.serve(&Conn{stream: &tcpStream{Conn: tc, raw: c}, path: TCP, peer: v.peer}, place)
+}
+
+func (s *Server) acceptQUIC(ln QUICListener) {
+	defer ln.Close()
+	for {
+		c, err := ln.Accept(s.ctx)
+		if err != nil {
+			if !s.isClosed() {
+				s.cfg.Log.Error("accept failed, this address is served no longer", "addr", ln.Addr(), "err", err)
+			}
+			return
+		}
+		place, ok := s.admit(c.RemoteAddr())
+		if !ok {
+			c.CloseWithError(quicAbort, "busy")
+			continue
+		}
+		stop := func() { c.CloseWithError(quicAbort, "closing") }
+		if !s.run(stop, func() { defer place.leave(); s.serveQUIC(c, place) }) {
+			place.leave()
+			return
+		}
+	}
+}
+
+// serveQUIC serves the streams of one connection. It returns when the connection has ended.
+func (s *Server) serveQUIC(c *quic.Conn, place *admission) {
+	id, err := checkPeer(c.ConnectionState().TLS)
+	if err != nil {
+		s.cfg.Log.Debug("peer refused", "addr", c.RemoteAddr(), "err", err)
+		c.CloseWithError(quicAbort, "certificate")
+		return
+	}
+	idle := newIdleTimer(s.cfg.Preface, func() { c.CloseWithError(quicDone, "idle") })
+	defer idle.stop()
+	for {
+		qs, err := c.AcceptStream(s.ctx)
+		if err != nil {
+			return
+		}
+		idle.add()
+		st := &quicStream{Stream: qs, conn: c, release: func() {
+			if place.greeted.Load() {
+				idle.done(s.cfg.Idle)
+			} else {
+				idle.done(s.cfg.Preface)
+			}
+		}}
+		conn := &Conn{stream: st, path: QUIC, peer: id}
+		if !s.run(func() { conn.Reset() }, func() { s.serve(conn, place) }) {
+			return
+		}
+	}
+}

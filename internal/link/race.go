@@ -1,0 +1,151 @@
+package link
+
+import (
+	"context"
+	"time"
+)
+
+// A race dials the addresses of one peer, each a little after the one before, and hands over the connections in
+// the order in which they stand. It belongs to one goroutine.
+type race struct {
+	d       *Dialer
+	ctx     context.Context
+	cancel  context.CancelFunc
+	target  Target
+	start   time.Time
+	waiting []entrant
+	running map[int]entrant // by number
+	started int
+	results chan result
+	ready   []*Conn
+	failed  []Attempt
+	timer   *time.Timer
+}
+
+type result struct {
+	number int
+	conn   *Conn
+	err    error
+}
+
+func (d *Dialer) race(ctx context.Context, t Target) *race {
+	r := &race{d: d, target: t, start: time.Now(), running: map[int]entrant{}, timer: time.NewTimer(0)}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	r.waiting, r.failed = d.entrants(t)
+	r.results = make(chan result, len(r.waiting))
+	return r
+}
+
+// next returns a connection that stands, TCP before QUIC if there are both, or nil when every address has failed
+// or the context has ended.
+func (r *race) next() *Conn {
+	for {
+		if c := r.pick(); c != nil {
+			return c
+		}
+		if len(r.running) == 0 {
+			if len(r.waiting) == 0 {
+				return nil
+			}
+			r.launch()
+		}
+		select {
+		case res := <-r.results:
+			r.take(res)
+		case <-r.timer.C:
+			r.launch()
+		case <-r.ctx.Done():
+			r.giveUp()
+			return nil
+		}
+	}
+}
+
+// launch starts the next address, if there is one left, and the time that the one after it waits.
+func (r *race) launch() {
+	if len(r.waiting) == 0 {
+		return
+	}
+	e, number := r.waiting[0], r.started
+	r.waiting = r.waiting[1:]
+	r.running[number] = e
+	r.started++
+	r.d.wg.Go(func() {
+		c, err := r.d.connect(r.ctx, r.target, e.endpoint)
+		r.results <- result{number, c, err}
+	})
+	if len(r.waiting) > 0 {
+		r.timer.Reset(r.waiting[0].after)
+	}
+}
+
+func (r *race) take(res result) {
+	e := r.running[res.number]
+	delete(r.running, res.number)
+	if res.err != nil {
+		r.fail(e.endpoint, res.err)
+		r.launch()
+		return
+	}
+	r.ready = append(r.ready, res.conn)
+}
+
+func (r *race) fail(e endpoint, err error) {
+	r.failed = append(r.failed, Attempt{Addr: e.ma, Path: e.path, After: time.Since(r.start), Err: err})
+}
+
+// pick takes what has arrived meanwhile, and of that the first over TCP, or else the first.
+func (r *race) pick() *Conn {
+	for more := true; more; {
+		select {
+		case res := <-r.results:
+			r.take(res)
+		default:
+			more = false
+		}
+	}
+	if len(r.ready) == 0 {
+		return nil
+	}
+	at := 0
+	for i, c := range r.ready {
+		if c.path == TCP {
+			at = i
+			break
+		}
+	}
+	c := r.ready[at]
+	r.ready = append(r.ready[:at], r.ready[at+1:]...)
+	return c
+}
+
+// giveUp notes what did not come to an end in time.
+func (r *race) giveUp() {
+	for n := range r.started {
+		if e, ok := r.running[n]; ok {
+			r.fail(e.endpoint, context.Cause(r.ctx))
+		}
+	}
+	for _, e := range r.waiting {
+		r.fail(e.endpoint, context.Cause(r.ctx))
+	}
+	r.waiting = nil
+}
+
+// stop closes whatever was not handed over.
+func (r *race) stop() {
+	r.cancel()
+	r.timer.Stop()
+	for _, c := range r.ready {
+		c.discard()
+	}
+	if n := len(r.running); n > 0 {
+		r.d.wg.Go(func() {
+			for range n {
+				if res := <-r.results; res.conn != nil {
+					res.conn.discard()
+				}
+			}
+		})
+	}
+}

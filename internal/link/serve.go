@@ -1,0 +1,160 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+const (
+	maxHellos    = 1024            // on one stream
+	writeTimeout = 4 * time.Second // for one frame: a client that does not read is cut off
+	listTimeout  = 5 * time.Second
+	heartbeat    = time.Second
+	lingerTime   = time.Second
+	lingerBytes  = 256 << 10
+)
+
+// serve answers the Hellos of one stream until it is opened, watched, refused or over.
+func (s *Server) serve(c *Conn, place *admission) {
+	defer c.Close()
+	wait := s.cfg.Preface
+	for range maxHellos {
+		h, err := s.hear(c, wait)
+		if err != nil {
+			s.unheard(c, err)
+			return
+		}
+		place.greet()
+		wait = s.cfg.Idle
+		w, release := s.welcome(h, c)
+		err = s.reply(c, w)
+		switch {
+		case err != nil:
+			s.cfg.Log.Debug("Welcome not sent", "peer", c.peer, "addr", c.RemoteAddr(), "err", err)
+			c.Reset()
+		case w.Code != CodeOK && h.Op != Probing:
+			linger(c)
+		case w.Code != CodeOK:
+			continue
+		default:
+			err = s.follow(h, c)
+		}
+		release()
+		if err != nil || h.Op != Probing && h.Op != Listing || w.Code != CodeOK {
+			return
+		}
+	}
+}
+
+func (s *Server) hear(c *Conn, wait time.Duration) (Hello, error) {
+	c.SetReadDeadline(time.Now().Add(wait))
+	frame, err := readFrame(c, maxFrame)
+	if err != nil {
+		return Hello{}, err
+	}
+	c.SetReadDeadline(time.Time{})
+	return parseHello(frame)
+}
+
+// unheard ends a stream on which no Hello came.
+func (s *Server) unheard(c *Conn, err error) {
+	switch {
+	case err == io.EOF:
+		return // the client is done
+	case errors.Is(err, ErrFrame):
+		s.reply(c, Welcome{Code: CodeBad, Detail: err.Error()})
+		linger(c)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = ErrPreface
+		c.Reset()
+	default:
+		c.Reset()
+	}
+	s.cfg.Log.Debug("no Hello", "peer", c.peer, "addr", c.RemoteAddr(), "err", err)
+}
+
+// welcome asks the handler, and takes a place among the open streams if it says yes.
+func (s *Server) welcome(h Hello, c *Conn) (w Welcome, release func()) {
+	w = s.cfg.Handler.Welcome(h, c.peer)
+	if h.Op != Opening || w.Code != CodeOK {
+		return w, func() {}
+	}
+	if s.opens.Add(1) > int64(s.cfg.MaxOpen) {
+		w.Code, w.Detail = CodeBusy, fmt.Sprintf("%d streams are open", s.cfg.MaxOpen)
+	}
+	c.welcome = w
+	return w, s.opened
+}
+
+func (s *Server) opened() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opens.Add(-1) == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+}
+
+func (s *Server) reply(c *Conn, w Welcome) error {
+	pb, err := w.proto()
+	if err != nil {
+		s.cfg.Log.Error("Welcome cannot be sent", "err", err)
+		return err
+	}
+	c.SetWriteDeadline(time.Now().Add(writeTimeout))
+	err = writeFrame(c, pb, maxFrame)
+	c.SetWriteDeadline(time.Time{})
+	return err
+}
+
+// follow does what comes behind a Welcome.
+func (s *Server) follow(h Hello, c *Conn) error {
+	switch h.Op {
+	case Opening:
+		ctx, cancel := context.WithCancel(s.ctx)
+		defer cancel()
+		s.cfg.Handler.Open(ctx, h, c)
+		c.Close()
+	case Listing:
+		return s.list(h, c)
+	case Watching:
+		return s.watch(h, c)
+	}
+	return nil
+}
+
+func (s *Server) list(h Hello, c *Conn) error {
+	ctx, cancel := context.WithTimeout(s.ctx, listTimeout)
+	defer cancel()
+	l, err := s.cfg.Handler.List(ctx, h.Cell, h.ETag)
+	if err == nil {
+		err = sendList(c, &l)
+	}
+	if err != nil {
+		s.cfg.Log.Debug("List not sent", "peer", c.peer, "err", err)
+		c.Reset()
+	}
+	return err
+}
+
+func sendList(c *Conn, l *List) error {
+	for _, f := range l.frames() {
+		c.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err := writeFrame(c, f, maxListFrame); err != nil {
+			return err
+		}
+	}
+	return c.SetWriteDeadline(time.Time{})
+}
+
+// linger ends a stream whose client may have sent more than was read: a TCP connection that is closed with unread
+// bytes in it is reset, and the reset can overtake the Welcome.
+func linger(c *Conn) {
+	c.CloseWrite()
+	c.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, c, lingerBytes)
+}

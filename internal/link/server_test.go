@@ -1,0 +1,297 @@
+package link
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+)
+
+// gone reports whether the other end ends the connection, and how.
+func gone(t *testing.T, c io.Reader) error {
+	t.Helper()
+	_, err := io.Copy(io.Discard, c)
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal("the connection is still there")
+	}
+	return err
+}
+
+func TestSilentClientIsCutOff(t *testing.T) {
+	impatient := func(c *ServerConfig) { c.Preface = 50 * time.Millisecond }
+	onBoth(t, func(t *testing.T, path string) {
+		t.Run("no Hello", func(t *testing.T) {
+			i := serve(t, &handler{}, impatient)
+			c := raw(t, i, path)
+			if path == QUIC { // a stream is seen by the other end once something was sent on it
+				c.Write(helloFrame(t, Probing, hello)[:1])
+			}
+			if err := gone(t, c); !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("got %v", err)
+			}
+			c.Close()
+			eventually(t, "nothing is pending", func() bool { return i.Stats().Pending == 0 })
+		})
+		t.Run("a byte at a time", func(t *testing.T) {
+			i := serve(t, &handler{}, impatient)
+			c := raw(t, i, path)
+			drip := helloFrame(t, Probing, hello)
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			end := finish(c)
+			for n := range drip {
+				c.Write(drip[n : n+1])
+				select {
+				case err := <-end:
+					if !errors.Is(err, io.ErrUnexpectedEOF) || i.hellos.Load() != 0 {
+						t.Errorf("got %v after %d bytes", err, n)
+					}
+					return
+				case <-tick.C:
+				}
+			}
+			t.Error("a Hello may take for ever")
+		})
+	})
+	t.Run("quic without a stream", func(t *testing.T) {
+		i := serve(t, &handler{}, impatient)
+		c := raw(t, i, QUIC)
+		select {
+		case <-c.pooled.Context().Done():
+		case <-time.After(5 * time.Second):
+			t.Error("the connection is still there")
+		}
+	})
+	t.Run("tcp without a handshake", func(t *testing.T) {
+		i := serve(t, &handler{}, impatient)
+		c, err := net.Dial("tcp", i.tcpConns.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		gone(t, c)
+		eventually(t, "nothing is pending", func() bool { return i.Stats() == Stats{} })
+	})
+}
+
+func TestStreamBetweenTwoHellosIsClosedInTime(t *testing.T) {
+	onBoth(t, func(t *testing.T, path string) {
+		i := serve(t, &handler{}, func(c *ServerConfig) { c.Idle = 50 * time.Millisecond })
+		c := raw(t, i, path)
+		c.Write(helloFrame(t, Probing, hello))
+		readWelcome(t, c)
+		if err := gone(t, c); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("got %v", err)
+		}
+		c.Close()
+		eventually(t, "no connection is left", func() bool { return i.Stats().Conns == 0 })
+	})
+}
+
+func TestNonsenseIsAnsweredAndEnded(t *testing.T) {
+	onBoth(t, func(t *testing.T, path string) {
+		for name, text := range map[string]string{
+			"too large": "\xff\xff\x7f" + strings.Repeat("x", 10<<10),
+			"garbage":   "\x03\xff\xff\xff",
+			"empty":     "\x00",
+		} {
+			c := raw(t, serve(t, &handler{}), path)
+			io.WriteString(c, text)
+			if w := readWelcome(t, c); w.Code != CodeBad || w.Detail == "" {
+				t.Errorf("%s: got %+v", name, w)
+			}
+			c.CloseWrite()
+			if err := gone(t, c); err != nil {
+				t.Errorf("%s: ended with %v", name, err)
+			}
+		}
+	})
+}
+
+func TestConnectionsAboveTheLimitAreTurnedAway(t *testing.T) {
+	onBoth(t, func(t *testing.T, path string) {
+		i := serve(t, &handler{}, func(c *ServerConfig) { c.MaxPending = 2; c.Preface = time.Minute })
+		first := raw(t, i, path)
+		raw(t, i, path)
+		eventually(t, "both are pending", func() bool { return i.Stats().Pending == 2 })
+		if _, err := newDialer(t).Probe(withTimeout(t, 5*time.Second), i.target(i.addr(path)), hello); err == nil {
+			t.Fatal("a third one was let in")
+		}
+		if i.Stats().Turned == 0 {
+			t.Error("nobody was turned away")
+		}
+		first.Write(helloFrame(t, Probing, hello))
+		readWelcome(t, first)
+		if _, err := newDialer(t).Probe(withTimeout(t, 5*time.Second), i.target(i.addr(path)), hello); err != nil {
+			t.Errorf("after one said Hello: %v", err)
+		}
+	})
+}
+
+func TestQuotaIsPerRemoteHost(t *testing.T) {
+	q := quota{max: 5, maxPerIP: 2}
+	ip := func(s string) netip.Addr { return hostOf(&net.TCPAddr{IP: net.ParseIP(s), Port: 1}) }
+	for _, tt := range []struct {
+		ip   string
+		want bool
+	}{
+		{"192.0.2.1", true},
+		{"::ffff:192.0.2.1", true},
+		{"192.0.2.1", false},
+		{"2001:db8::1", true},
+		{"2001:db8:0:ff::1", true},
+		{"2001:db8:0:7f::2", false},
+		{"2001:db8:1::1", true},
+		{"192.0.2.2", false}, // full
+	} {
+		if got := q.take(ip(tt.ip)); got != tt.want {
+			t.Errorf("%s: %v", tt.ip, got)
+		}
+	}
+	q.give(ip("192.0.2.1"))
+	if !q.take(ip("192.0.2.1")) {
+		t.Error("a place that was given back is not free")
+	}
+	loop := quota{max: 100, maxPerIP: 1}
+	for range 100 {
+		if !loop.take(ip("127.0.0.1")) {
+			t.Fatal("loopback is bounded per host")
+		}
+	}
+	for range 100 {
+		loop.give(ip("127.0.0.1"))
+	}
+	if loop.len() != 0 || len(loop.perIP) != 0 {
+		t.Errorf("%d are left, %v", loop.len(), loop.perIP)
+	}
+}
+
+func TestOpenStreamsAreBounded(t *testing.T) {
+	i := serve(t, &handler{}, func(c *ServerConfig) { c.MaxOpen = 1 })
+	d := newDialer(t)
+	c := open(t, d, i.target())
+	_, err := d.Open(t.Context(), i.target(), hello)
+	if r, ok := errors.AsType[*Refused](err); !ok || r.Code != CodeBusy {
+		t.Fatalf("got %v", err)
+	}
+	idle := make(chan error, 1)
+	go func() { idle <- i.Idle(t.Context()) }()
+	c.Close()
+	if err := <-idle; err != nil {
+		t.Error(err)
+	}
+	echo(t, open(t, d, i.target()), "again")
+}
+
+func TestCloseEndsHandlersAndConnections(t *testing.T) {
+	onBoth(t, func(t *testing.T, path string) {
+		ended := make(chan struct{})
+		i := serve(t, &handler{open: func(ctx context.Context, _ Hello, c *Conn) {
+			<-ctx.Done()
+			close(ended)
+		}})
+		d := newDialer(t)
+		c := open(t, d, i.target(i.addr(path)))
+		if _, err := d.Probe(t.Context(), i.target(i.addr(path)), hello); err != nil { // leaves a warm one
+			t.Fatal(err)
+		}
+		i.Close()
+		select {
+		case <-ended:
+		default:
+			t.Error("Close did not wait for the handler")
+		}
+		if err := gone(t, c); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("the stream ended with %v", err)
+		}
+		if s := i.Stats(); s != (Stats{}) {
+			t.Errorf("left over: %+v", s)
+		}
+		i.Close()
+		ln, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.ServeTCP(ln) // on a closed Server
+		if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("the listener is open: %v", err)
+		}
+	})
+}
+
+func TestOnlyEd25519PeersWithTheALPNAreTaken(t *testing.T) {
+	rsa, _, err := crypto.GenerateRSAKeyPair(2048, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewIdentity(rsa); err == nil {
+		t.Error("an RSA key makes an identity")
+	}
+	rsaTLS, err := libp2ptls.NewIdentity(rsa)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := serve(t, &handler{})
+	for name, change := range map[string]func(*tls.Config){
+		"RSA key": func(c *tls.Config) {
+			other, _ := rsaTLS.ConfigForPeer("")
+			c.Certificates = other.Certificates
+		},
+		"no certificate": func(c *tls.Config) { c.Certificates = nil },
+		"no ALPN":        func(c *tls.Config) { c.NextProtos = nil },
+		"another ALPN":   func(c *tls.Config) { c.NextProtos = []string{"libp2p"} },
+		"TLS 1.2":        func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS12, tls.VersionTLS12 },
+	} {
+		cfg := newIdentity(t).ClientTLS(i.id.Peer())
+		change(cfg)
+		cfg.VerifyConnection = nil // the client is content with anything
+		c, err := tls.Dial("tcp", i.tcpConns.Addr().String(), cfg)
+		if err == nil {
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			_, err = c.Read(make([]byte, 1))
+			c.Close()
+		}
+		if err == nil || err == io.EOF || strings.Contains(err.Error(), "timeout") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := i.hellos.Load(); n != 0 {
+		t.Errorf("%d Hellos got through", n)
+	}
+}
+
+func TestClientInsistsOnTheALPN(t *testing.T) {
+	server := newIdentity(t)
+	cfg := server.ServerTLS()
+	cfg.NextProtos = nil
+	cfg.VerifyConnection = nil
+	ln, err := tls.Listen("tcp4", "127.0.0.1:0", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.(*tls.Conn).Handshake()
+			c.Close()
+		}
+	}()
+	_, err = newDialer(t).Open(withTimeout(t, 5*time.Second), Target{Peer: server.Peer(), Addrs: append(Target{}.Addrs, tcpAddr(t, ln.Addr()))}, hello)
+	if err == nil || !strings.Contains(err.Error(), "does not speak cell/1") {
+		t.Errorf("got %v", err)
+	}
+}
