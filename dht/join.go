@@ -1,0 +1,182 @@
+package dht
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+)
+
+const (
+	entryParallel = 8                // entry points dialled in one round
+	entryTimeout  = 5 * time.Second  // of one dial
+	entryBackoff  = time.Second      // after the first round that failed, doubling to
+	entryMax      = 30 * time.Second // this, for ever
+	tendFirst     = 10 * time.Second // after joining, doubling to
+	tendEvery     = 5 * time.Minute  // this
+)
+
+// join keeps the node in the network: rounds of entry points while the table is empty, and tending while it is not.
+func (d *DHT) join(ctx context.Context) {
+	failed, tended := 0, 0
+	for ctx.Err() == nil {
+		n, changed := d.table.state()
+		if n == 0 && d.enter(ctx) {
+			n, tended = d.Size(), 0
+		}
+		d.markEntered(ctx)
+		wait := entryWait(failed, rand.Float64())
+		if n > 0 {
+			wait = jitter(doubling(tendFirst, tended, tendEvery), rand.Float64())
+		}
+		switch up := d.idle(ctx, changed, wait); {
+		case n == 0:
+			if failed++; failed == 1 {
+				d.log.Info("no other node reached yet", "entries", len(d.cfg.Bootstrap()))
+			}
+		case up:
+			failed, tended = 0, tended+1
+			d.tend(ctx)
+		default:
+			failed = 0
+		}
+	}
+}
+
+// tend visits a random entry point that is not connected, without which two halves of a network that lost each other
+// would never meet again, and looks round while the table is small: whoever was among the first knows only those that
+// came looking for him.
+func (d *DHT) tend(ctx context.Context) {
+	d.visitEntry(ctx)
+	if d.Size() < d.cfg.bucket {
+		d.Refresh(ctx)
+	}
+}
+
+// idle waits; it reports true when the time is up and false when the table or the addresses changed, or ctx ended.
+func (d *DHT) idle(ctx context.Context, changed <-chan struct{}, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-changed:
+	case <-d.addrs.wait():
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// entryWait is the pause after a failed round: doubling, with u in [0, 1) spreading the later half.
+func entryWait(failed int, u float64) time.Duration {
+	full := doubling(entryBackoff, failed, entryMax)
+	return full/2 + time.Duration(u*float64(full/2))
+}
+
+// doubling returns first·2^n, and limit where that is less.
+func doubling(first time.Duration, n int, limit time.Duration) time.Duration {
+	for ; n > 0 && first < limit; n-- {
+		first *= 2
+	}
+	return min(first, limit)
+}
+
+// jitter shortens d by up to a fifth, so that nodes that started together drift apart and a limit is never passed.
+func jitter(d time.Duration, u float64) time.Duration { return d - time.Duration(u*float64(d/5)) }
+
+// markEntered opens the gate that first announcements wait at.
+func (d *DHT) markEntered(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	select {
+	case <-d.entered:
+	default:
+		close(d.entered)
+	}
+}
+
+// enter dials a round of entry points and returns when the table has a peer, or when all have failed.
+func (d *DHT) enter(ctx context.Context) bool {
+	entries := d.entries(entryParallel)
+	if len(entries) == 0 {
+		return false
+	}
+	if !d.dialAny(ctx, entries) || !d.table.filled(ctx, tableCheck) {
+		return false
+	}
+	d.log.Info("joined", "peers", d.Size())
+	if d.cfg.Lean {
+		d.Refresh(ctx)
+	}
+	return true
+}
+
+// dialAny returns as soon as one of the entries is connected; the other dials go on. False: none could be reached.
+func (d *DHT) dialAny(ctx context.Context, entries []peer.AddrInfo) bool {
+	ctx, cancel := context.WithTimeout(ctx, entryTimeout)
+	connected := make(chan struct{}, len(entries))
+	var dials sync.WaitGroup
+	for _, e := range entries {
+		dials.Go(func() {
+			if err := d.dial(ctx, e); err != nil {
+				d.log.Debug("entry point not reached", "peer", e.ID, "err", err)
+				return
+			}
+			connected <- struct{}{}
+		})
+	}
+	done := make(chan struct{})
+	d.wg.Go(func() {
+		dials.Wait()
+		cancel()
+		close(done)
+	})
+	select {
+	case <-connected:
+		return true
+	case <-done:
+		return len(connected) > 0
+	}
+}
+
+// dial connects to p. libp2p's own back-off after failed dials grows to five minutes and would hide an entry point that
+// has come up, so it is cleared: the pace is ours.
+func (d *DHT) dial(ctx context.Context, p peer.AddrInfo) error {
+	if s, ok := d.host.Network().(interface{ Backoff() *swarm.DialBackoff }); ok {
+		s.Backoff().Clear(p.ID)
+	}
+	return d.host.Connect(ctx, p)
+}
+
+func (d *DHT) visitEntry(ctx context.Context) {
+	for _, e := range d.entries(1 << 10) {
+		if d.connected(e.ID) {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, entryTimeout)
+		defer cancel()
+		if err := d.dial(ctx, e); err != nil {
+			d.log.Debug("entry point not reached", "peer", e.ID, "err", err)
+		}
+		return
+	}
+}
+
+// entries returns at most n entry points other than ourselves, in random order.
+func (d *DHT) entries(n int) []peer.AddrInfo {
+	all := d.cfg.Bootstrap()
+	out := make([]peer.AddrInfo, 0, min(n, len(all)))
+	for _, i := range rand.Perm(len(all)) {
+		if len(out) == n {
+			break
+		}
+		if all[i].ID != d.host.ID() && all[i].ID != "" {
+			out = append(out, all[i])
+		}
+	}
+	return out
+}
