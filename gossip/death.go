@@ -1,0 +1,153 @@
+package gossip
+
+import (
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// maxTombstones bounds the tombstones of peers whose record never came, which liars could invent.
+const maxTombstones = 1024
+
+// onDeath takes a certificate from a neighbour.
+func (m *Machine) onDeath(from peer.ID, d Death) {
+	c := d.Certificate
+	if c.Subject == m.self {
+		if m.credible(c) {
+			m.accused(c.Version, from, true)
+		}
+		return
+	}
+	e := m.roster.entries[c.Subject]
+	if e != nil {
+		if rankOfDeath(c.Version).compare(e.rank) <= 0 {
+			if e.rank.alive() {
+				m.show(e, from) // the accuser may be the one that cannot hear the subject
+			}
+			return
+		}
+	} else if len(m.roster.entries) > 2*m.rings.len()+maxTombstones {
+		return
+	}
+	if votes := m.validVotes(c); !m.profile.enoughForOthers(m.rings.len(), votes) {
+		if len(votes) > 0 || m.credible(c) {
+			m.hearsay(c.Subject)
+		} else {
+			m.strike(from)
+		}
+		return
+	}
+	age := d.Age
+	if l := m.links[from]; l != nil {
+		age += l.srtt / 2
+	}
+	m.condemn(c, age, from)
+}
+
+// validVotes returns the votes of a certificate that count here: of different members, entitled to observe the
+// subject, correctly signed.
+func (m *Machine) validVotes(c *Certificate) []Vote {
+	var out []Vote
+	for i := range c.Votes {
+		v := &c.Votes[i]
+		twice := slices.ContainsFunc(out, func(o Vote) bool { return o.Voter == v.Voter })
+		if !twice && m.validVote(c.Subject, c.Version, v) {
+			out = append(out, *v)
+		}
+	}
+	return out
+}
+
+// credible reports whether a certificate against this member itself is worth an answer: a vote in it comes from
+// somebody who was once a member. After a partition its voters may count as dead here.
+func (m *Machine) credible(c *Certificate) bool {
+	return slices.ContainsFunc(c.Votes, func(v Vote) bool {
+		e := m.roster.entries[v.Voter]
+		return e != nil && e.record != nil &&
+			m.verify.signature(v.Voter, voteBytes(m.cell, c.Subject, c.Version, &v), v.Signature)
+	})
+}
+
+// hearsay is unproven word of a death: it makes this member look, if it is an observer, and nothing else.
+func (m *Machine) hearsay(subject peer.ID) {
+	if p := m.probes[subject]; p != nil && p.stage == idle && m.now.Sub(p.asked) > m.profile.Period {
+		p.due = m.now
+	}
+}
+
+// doubt is called when a member who counts as dead here is said to live, by the very record that died. It may sit
+// behind a partition that has healed: it is told, and can refute.
+func (m *Machine) doubt(e *entry, v Version) {
+	if e.rank.dead && !e.listed && e.rank.version() == v && m.now.Sub(e.tried) >= m.profile.Sync {
+		e.tried = m.now
+		m.connect(e.id)
+	}
+}
+
+// condemn takes a sufficient certificate: it is passed on at once, and its subject has until the end of the window
+// to refute. Counting the window from the certificate's making saves the time of one flood.
+func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
+	if !m.roster.kill(c, m.now) {
+		return
+	}
+	e := m.roster.entries[c.Subject]
+	if e.listed {
+		e.dropAt = m.now.Add(max(m.profile.Window-age, m.profile.WindowFloor))
+		m.condemned[c.Subject] = e
+		if !e.suspected {
+			e.suspected = true
+			m.emit(Suspected, e)
+		}
+	}
+	m.send(&Push{Deaths: []Death{{c, age.Truncate(time.Millisecond)}}}, m.neighbours(from)...)
+}
+
+// tickCondemned ends those whose window has passed without a refutation.
+func (m *Machine) tickCondemned() {
+	for _, id := range sorted(m.condemned) {
+		if e := m.condemned[id]; !e.dropAt.After(m.now) {
+			m.unlist(e, Dead)
+		}
+	}
+}
+
+// unlist takes an entry off the list of members and off the rings. What is known of it stays, so that no old record
+// brings it back.
+func (m *Machine) unlist(e *entry, why Kind) {
+	delete(m.condemned, e.id)
+	e.dropAt, e.suspected = time.Time{}, false
+	if !e.listed {
+		return
+	}
+	e.listed = false
+	m.rings.remove(e.id)
+	delete(m.probes, e.id)
+	m.dirty = true
+	m.emit(why, e)
+}
+
+// show hands a neighbour the evidence of what is known of a member.
+func (m *Machine) show(e *entry, to peer.ID) {
+	switch {
+	case e.rank.dead && e.certificate != nil:
+		m.send(&Push{Deaths: []Death{{e.certificate, m.profile.Window}}}, to)
+	case !e.rank.dead && e.record != nil:
+		m.send(&Push{Records: [][]byte{e.record.Envelope}, Quiet: true}, to)
+	}
+}
+
+// tellEvery is how often a neighbour is told that it counts as dead.
+const tellEvery = time.Second
+
+// tell shows a neighbour who counts as dead, or gone, or had a newer record, what is known of it.
+func (m *Machine) tell(id peer.ID) {
+	e, l := m.roster.entries[id], m.links[id]
+	if e == nil || l != nil && m.now.Sub(l.told) < tellEvery {
+		return
+	}
+	if l != nil {
+		l.told = m.now
+	}
+	m.show(e, id)
+}

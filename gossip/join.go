@@ -1,0 +1,179 @@
+package gossip
+
+import (
+	"errors"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cellnode/cellnode/internal/record"
+)
+
+const (
+	maxHints  = 256              // peers waiting to be tried
+	hintTries = 5                // tries of a hint, unless this member is alone
+	hintFirst = time.Second      // wait after the first try, doubled with each
+	hintLast  = 30 * time.Second // longest wait
+)
+
+// hint is a peer said to be a member.
+type hint struct {
+	info  peer.AddrInfo
+	next  time.Time
+	tries int
+}
+
+// Join names peers that may be members. Each is tried a few times; while this member is alone, for as long as it is.
+func (m *Machine) Join(now time.Time, peers []peer.AddrInfo) {
+	m.enter(now)
+	defer m.leaveInput()
+	for _, info := range peers {
+		e := m.roster.entries[info.ID]
+		known := e != nil && e.listed
+		if _, waiting := m.hints[info.ID]; info.ID == m.self || known || !waiting && len(m.hints) >= maxHints {
+			continue
+		}
+		m.hints[info.ID] = &hint{info: info, next: m.now}
+	}
+}
+
+func (m *Machine) tickHints() {
+	for _, id := range sorted(m.hints) {
+		h := m.hints[id]
+		if h.next.After(m.now) {
+			continue
+		}
+		e := m.roster.entries[id]
+		if e != nil && e.listed || h.tries >= hintTries && m.rings.len() > 1 {
+			delete(m.hints, id)
+			continue
+		}
+		m.out.Connects = append(m.out.Connects, h.info)
+		wait := min(hintFirst<<min(h.tries, 8), hintLast)
+		h.tries++
+		h.next = m.now.Add(wait/2 + m.jitter(wait))
+	}
+}
+
+// Hello returns the first frame of a new stream.
+func (m *Machine) Hello() *Hello {
+	return &Hello{Record: m.own.Envelope, Count: m.roster.alive, Root: m.roster.root()}
+}
+
+// onHello takes the beginning of a neighbour's stream. A record that is not the sender's own, or that is refused,
+// ends it.
+func (m *Machine) onHello(from peer.ID, h *Hello) {
+	rec, err := m.open(h.Record)
+	if err != nil || rec.Peer != from {
+		m.out.Refuses = append(m.out.Refuses, from)
+		return
+	}
+	if m.left {
+		return
+	}
+	l := m.links[from]
+	if l == nil {
+		l = &link{}
+		m.links[from] = l
+	}
+	if e := m.roster.entries[from]; e != nil && (rec.Incarnation > e.rank.incarnation ||
+		e.rank.dead && m.now.Sub(l.heard) > m.profile.FirstTimeout) {
+		m.out.Reopens = append(m.out.Reopens, from) // our stream led to an earlier life, or into a partition
+	}
+	if !l.theirs {
+		l.theirs = true
+		m.out.Connects = append(m.out.Connects, peer.AddrInfo{ID: from}) // our Hello answers theirs
+	}
+	delete(m.hints, from)
+	if m.learn(rec) {
+		m.send(&Push{Records: [][]byte{rec.Envelope}}, m.neighbours(from)...)
+	} else if e := m.roster.entries[from]; rankOf(rec).compare(e.rank) < 0 {
+		m.tell(from) // it has lived before, or is thought dead: it must go above that
+	}
+	m.heardFrom(from, l)
+	if p := m.probes[from]; p != nil && p.stage == idle && l.srtt == 0 {
+		p.due = m.now
+	}
+	m.compare(from, h.Root, h.Count)
+}
+
+// open verifies a record and asks whether it may be a member's.
+func (m *Machine) open(envelope []byte) (*record.Signed, error) {
+	rec, err := m.verify.record(envelope, m.cell, m.now)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Peer == m.self || m.admit == nil {
+		return rec, nil
+	}
+	return rec, m.admit(rec)
+}
+
+// learnFrom takes records from a neighbour and passes on what was new.
+func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
+	var fresh [][]byte
+	for _, envelope := range envelopes {
+		rec, err := m.open(envelope)
+		switch {
+		case err != nil:
+			var refusal *record.Refusal
+			if errors.As(err, &refusal) && refusal.Code != record.CodeExpired {
+				m.strike(from)
+			}
+		case rec.Peer == m.self:
+			m.sawSelf(rec)
+		case m.learn(rec):
+			fresh = append(fresh, envelope)
+		default:
+			m.doubt(m.roster.entries[rec.Peer], Version{rec.Incarnation, rec.Seq})
+		}
+	}
+	if len(fresh) > 0 && !quiet {
+		m.send(&Push{Records: fresh}, m.neighbours(from)...)
+	}
+}
+
+// learn takes an admitted record of another member and reports whether it was new.
+func (m *Machine) learn(rec *record.Signed) bool {
+	if !m.roster.apply(rec) {
+		return false
+	}
+	e := m.roster.entries[rec.Peer]
+	e.heard = m.now
+	if e.rank.left {
+		m.unlist(e, Left)
+		return true
+	}
+	kind := Updated
+	switch {
+	case !e.listed:
+		kind = Joined
+		e.listed = true
+		m.rings.add(e.id)
+		m.dirty = true
+	case e.suspected:
+		kind = Refuted
+	}
+	e.dropAt, e.suspected = time.Time{}, false
+	delete(m.condemned, e.id)
+	m.emit(kind, e)
+	m.restart(e)
+	return true
+}
+
+// restart ends a round against an older record of a member. The new one may have been under way for long, so the
+// member is looked at once more, now.
+func (m *Machine) restart(e *entry) {
+	if p := m.probes[e.id]; p != nil && p.stage != idle {
+		p.stage, p.votes, p.since = idle, nil, time.Time{}
+		p.forOther, p.certified = false, false
+		p.due = m.now
+	}
+}
+
+func (m *Machine) onPush(from peer.ID, push *Push) {
+	m.learnFrom(from, push.Records, push.Quiet)
+	for _, d := range push.Deaths {
+		m.onDeath(from, d)
+	}
+}

@@ -1,0 +1,249 @@
+package gossip
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+const (
+	// maxStrikes is how many worthless signatures or entitlements a neighbour may send before it is shut out.
+	maxStrikes = 32
+	// banFor is how long a neighbour stays shut out.
+	banFor = time.Minute
+	// dialDelay is how long, of two members who observe each other, the one with the higher ID leaves dialling to the
+	// other, so that one connection is made and not two.
+	dialDelay = time.Second
+)
+
+// link is a neighbour: somebody to whom changes are pushed.
+type link struct {
+	wanted  bool // by this member: a subject, an observer, or a random link
+	theirs  bool // it has opened a stream to us and said Hello
+	until   time.Time
+	heard   time.Time
+	srtt    time.Duration // zero before the first sample
+	rttvar  time.Duration
+	strikes int
+	detours int       // rounds in a row that only a detour around this link answered
+	asks    allowance // of votes and signatures
+	told    time.Time // when it was last told of its own death
+}
+
+// sample takes a measured round trip (RFC 6298, section 2).
+func (l *link) sample(rtt time.Duration) {
+	if l.srtt == 0 {
+		l.srtt, l.rttvar = rtt, rtt/2
+		return
+	}
+	l.rttvar += ((l.srtt - rtt).Abs() - l.rttvar) / 4
+	l.srtt += (rtt - l.srtt) / 8
+}
+
+// allowance is a token bucket without a clock.
+type allowance struct {
+	spent float64
+	at    time.Time
+}
+
+// take reports whether one more is allowed, at a rate per second and with a burst of twice that.
+func (a *allowance) take(now time.Time, rate float64) bool {
+	a.spent = max(0, a.spent-now.Sub(a.at).Seconds()*rate)
+	a.at = now
+	if a.spent >= 2*rate {
+		return false
+	}
+	a.spent++
+	return true
+}
+
+// relink computes the neighbourhood anew after a change of members or of a ring's order.
+func (m *Machine) relink() {
+	m.dirty = false
+	subjects, observers := m.rings.subjects(m.self), m.rings.observers(m.self)
+	m.watch(subjects)
+	m.reschedule(observers)
+	m.pickRandom(subjects, observers)
+	wanted := make(map[peer.ID]bool)
+	for _, list := range [][]peer.ID{subjects, observers, m.random} {
+		for _, id := range list {
+			wanted[id] = true
+		}
+	}
+	for _, id := range sorted(m.links) {
+		if l := m.links[id]; l.wanted && !wanted[id] {
+			l.wanted, l.until = false, m.now.Add(m.profile.Linger)
+		}
+	}
+	for _, id := range sorted(wanted) {
+		m.keep(id)
+	}
+}
+
+// keep makes sure of a link that is wanted.
+func (m *Machine) keep(id peer.ID) {
+	l := m.links[id]
+	if l == nil {
+		l = &link{}
+		m.links[id] = l
+	}
+	if !l.wanted {
+		l.wanted = true
+		m.out.Links = append(m.out.Links, LinkChange{id, true})
+	}
+}
+
+// watch begins to probe new subjects and lets go of old ones who are well.
+func (m *Machine) watch(subjects []peer.ID) {
+	mine := make(map[peer.ID]bool, len(subjects))
+	for _, id := range subjects {
+		mine[id] = true
+		if p := m.probes[id]; p != nil {
+			p.hearsay = false
+			continue
+		}
+		delay := time.Duration(0)
+		if l := m.links[id]; (l == nil || !l.theirs) && m.rings.len() <= m.profile.Mesh && m.self > id {
+			delay = dialDelay
+		}
+		m.probes[id] = &probe{subject: id, due: m.now.Add(delay)}
+	}
+	for id, p := range m.probes {
+		if !mine[id] && p.stage == idle {
+			delete(m.probes, id)
+		} else if !mine[id] {
+			p.hearsay = true // goes when its round is over
+		}
+	}
+}
+
+// reschedule closes the gap that a former observer leaves among the turns of the others.
+func (m *Machine) reschedule(observers []peer.ID) {
+	moved := m.slots.only(m.now, m.profile.Period, observers)
+	for _, id := range sorted(moved) {
+		if l := m.links[id]; l != nil && l.theirs {
+			m.send(&Ack{Next: moved[id].Round(time.Millisecond), State: m.own.State, Seq: m.own.Seq}, id)
+		}
+	}
+}
+
+// pickRandom fills up the links beside the rings. In a full mesh there is nobody left for them.
+func (m *Machine) pickRandom(subjects, observers []peer.ID) {
+	m.random = slices.DeleteFunc(m.random, func(id peer.ID) bool {
+		return !m.rings.has(id) || slices.Contains(subjects, id) || slices.Contains(observers, id)
+	})
+	if m.rings.len() <= m.profile.Mesh {
+		m.random = nil
+		return
+	}
+	order := m.rings.order[0]
+	for try := 0; try < 8*m.profile.RandomLinks && len(m.random) < m.profile.RandomLinks; try++ {
+		id := order[m.rand.IntN(len(order))].id
+		taken := id == m.self || slices.Contains(m.random, id) || slices.Contains(subjects, id) || slices.Contains(observers, id)
+		if !taken {
+			m.random = append(m.random, id)
+			m.connect(id)
+		}
+	}
+}
+
+// connect opens a link to a member whose addresses its record names.
+func (m *Machine) connect(id peer.ID) {
+	if e := m.roster.entries[id]; e != nil && e.record != nil {
+		m.out.Connects = append(m.out.Connects, peer.AddrInfo{ID: id, Addrs: e.record.Addrs})
+	}
+}
+
+// Closed says that the last stream of a peer to us has ended. It proves nothing about the peer; it makes us look.
+func (m *Machine) Closed(now time.Time, id peer.ID) {
+	m.enter(now)
+	defer m.leaveInput()
+	if l := m.links[id]; l != nil {
+		l.theirs = false
+		m.lookAfter(id, l)
+	}
+}
+
+// Broken says that our stream to a peer broke or could not be opened. It proves as little.
+func (m *Machine) Broken(now time.Time, id peer.ID) {
+	m.enter(now)
+	defer m.leaveInput()
+	if l := m.links[id]; l != nil {
+		m.lookAfter(id, l)
+	}
+}
+
+// lookAfter probes a subject whose stream has ended, unless that was done just now.
+func (m *Machine) lookAfter(id peer.ID, l *link) {
+	delete(m.sessions, id)
+	if p := m.probes[id]; p != nil && p.stage == idle && !m.left && m.now.Sub(p.asked) > m.profile.TimeoutMin {
+		p.due = m.now
+	}
+	if !l.theirs {
+		l.until = m.now.Add(sweepEvery) // it may come back on another stream
+	}
+}
+
+func (m *Machine) unlink(id peer.ID) {
+	delete(m.links, id)
+	delete(m.sessions, id)
+	m.out.Links = append(m.out.Links, LinkChange{id, false})
+}
+
+// heardFrom notes that a frame came from a peer: proof that it lived when it was sent.
+func (m *Machine) heardFrom(from peer.ID, l *link) {
+	l.heard, m.local.heard = m.now, m.now
+	if e := m.roster.entries[from]; e != nil {
+		e.heard = m.now
+	}
+	if p := m.probes[from]; p != nil && p.stage >= again {
+		m.resolve(p, true)
+	}
+}
+
+func (m *Machine) strike(from peer.ID) {
+	l := m.links[from]
+	if l == nil {
+		return
+	}
+	if l.strikes++; l.strikes > maxStrikes {
+		m.banned[from] = m.now.Add(banFor)
+		m.unlink(from)
+		m.out.Refuses = append(m.out.Refuses, from)
+	}
+}
+
+func (m *Machine) isBanned(id peer.ID) bool {
+	until, ok := m.banned[id]
+	return ok && m.now.Before(until)
+}
+
+// neighbours lists all links but some, for a push.
+func (m *Machine) neighbours(but ...peer.ID) []peer.ID {
+	out := make([]peer.ID, 0, len(m.links))
+	for _, id := range sorted(m.links) {
+		if l := m.links[id]; (l.theirs || l.wanted) && !slices.Contains(but, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// tickLinks closes links that have been unwanted for a while, and exchanges the random ones.
+func (m *Machine) tickLinks() {
+	if m.now.Before(m.timers.rotate) {
+		return
+	}
+	m.timers.rotate = m.now.Add(m.profile.Rotate/2 + m.jitter(m.profile.Rotate))
+	if len(m.random) > 0 {
+		i := m.rand.IntN(len(m.random))
+		m.random = slices.Delete(m.random, i, i+1)
+		m.dirty = true
+	}
+}
+
+// sorted returns a map's keys in order: a run must not depend on the order of maps.
+func sorted[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

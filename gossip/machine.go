@@ -1,0 +1,296 @@
+package gossip
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/cellnode/cellnode/internal/record"
+)
+
+// MachineConfig says what a Machine is.
+type MachineConfig struct {
+	Key     crypto.PrivKey // Ed25519; signs own records and votes
+	Record  *record.Signed // own first record, signed with Key; names the cell
+	Profile Profile        // zero: WAN()
+	Rand    *rand.Rand     // required; seeded by whoever wants a replay
+	// Verifier is shared with other machines of one goroutine, or nil for an own one.
+	Verifier *Verifier
+	// Admit decides whether another instance may be a member, after its record has been verified: the place for
+	// grants. It must be quick and pure. Nil admits all.
+	Admit func(*record.Signed) error
+}
+
+// Machine is the detector of one member of one cell. It is pure: every input carries the time at which it happens,
+// and all that it wants done comes out of Take. Times must not go backwards. It is not safe for concurrent use.
+//
+// The driver's side of the agreement: call Tick at Next or soon after; deliver what one peer sends in order; open a
+// stream to whoever is sent something and start it with Hello; take everything out of Take after every input.
+type Machine struct {
+	profile Profile
+	key     crypto.PrivKey
+	self    peer.ID
+	cell    cid.Cid
+	rand    *rand.Rand
+	verify  *Verifier
+	admit   func(*record.Signed) error
+
+	own     *record.Signed
+	left    bool
+	goodbye map[peer.ID]uint64 // pings behind the leave that are not yet acked
+
+	roster    *roster
+	rings     *rings
+	links     map[peer.ID]*link
+	banned    map[peer.ID]time.Time
+	probes    map[peer.ID]*probe
+	condemned map[peer.ID]*entry
+	slots     slots
+	sessions  map[peer.ID]*session
+	hints     map[peer.ID]*hint
+	random    []peer.ID // links beside the rings
+	local     local
+	timers    timers
+
+	now     time.Time
+	next    time.Time // what Next returned last
+	dirty   bool      // the neighbourhood must be computed anew
+	version uint64
+	pingID  uint64
+	refuted time.Time
+	out     Output
+}
+
+// timers are the machine's periodic deadlines.
+type timers struct{ sync, rotate, turn, sweep time.Time }
+
+// Output is what a Machine wants done: Refuses, Links and Reopens first, then the rest.
+type Output struct {
+	Sends    []Send
+	Connects []peer.AddrInfo // say Hello: on the open stream, or by opening one
+	Redials  []peer.AddrInfo // make a fresh transport connection, then call Redialled
+	Links    []LinkChange
+	Refuses  []peer.ID // no member: end every stream with this peer
+	Reopens  []peer.ID // the stream to this peer seems to lead nowhere: end it before sending anything
+	Events   []Event
+}
+
+// Send is one message to some peers.
+type Send struct {
+	To      []peer.ID
+	Message Message
+}
+
+// LinkChange says that the connection to a peer is to be kept, or no longer needed.
+type LinkChange struct {
+	Peer peer.ID
+	Keep bool
+}
+
+// NewMachine returns a member that knows only itself.
+func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
+	p := c.Profile.withDefaults()
+	if err := p.validate(); err != nil {
+		return nil, err
+	}
+	if c.Key == nil || c.Record == nil || c.Rand == nil {
+		return nil, errors.New("gossip: a machine needs Key, Record and Rand")
+	}
+	self, err := peer.IDFromPrivateKey(c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("gossip: %w", err)
+	}
+	if self != c.Record.Peer {
+		return nil, fmt.Errorf("gossip: own record names %s, the key is that of %s", c.Record.Peer, self)
+	}
+	if _, err := toPeer([]byte(self)); err != nil {
+		return nil, errors.New("gossip: the key must be Ed25519")
+	}
+	m := &Machine{
+		profile: p, key: c.Key, self: self, cell: c.Record.Cell, rand: c.Rand, verify: c.Verifier, admit: c.Admit,
+		own: c.Record, roster: newRoster(), rings: newRings(c.Record.Cell, p.Rings, p.Mesh, now),
+		links: make(map[peer.ID]*link), banned: make(map[peer.ID]time.Time), probes: make(map[peer.ID]*probe),
+		condemned: make(map[peer.ID]*entry), sessions: make(map[peer.ID]*session), hints: make(map[peer.ID]*hint),
+		now: now,
+	}
+	if m.verify == nil {
+		m.verify = NewVerifier()
+	}
+	m.slots.base = now
+	m.timers = timers{
+		sync: now.Add(m.jitter(p.Sync)), rotate: now.Add(p.Rotate + m.jitter(p.Rotate)),
+		turn: m.rings.nextTurn(now), sweep: now.Add(sweepEvery),
+	}
+	m.learnOwn(c.Record)
+	m.leaveInput()
+	return m, nil
+}
+
+// Receive takes a message that from, whom the transport has authenticated, has sent.
+func (m *Machine) Receive(now time.Time, from peer.ID, msg Message) {
+	m.enter(now)
+	defer m.leaveInput()
+	if from == m.self || m.isBanned(from) {
+		return
+	}
+	if hello, ok := msg.(*Hello); ok {
+		m.onHello(from, hello)
+		return
+	}
+	l := m.links[from]
+	if l == nil || !l.theirs {
+		return // nobody is heard before a Hello
+	}
+	m.heardFrom(from, l)
+	if ack, ok := msg.(*Ack); ok {
+		m.onAck(from, l, ack)
+	} else if !m.left {
+		m.dispatch(from, msg)
+	}
+}
+
+func (m *Machine) dispatch(from peer.ID, msg Message) {
+	switch msg := msg.(type) {
+	case *Ping:
+		m.onPing(from, msg)
+	case *Push:
+		m.onPush(from, msg)
+	case *Ask:
+		m.onAsk(from, msg)
+	case *Answer:
+		m.onAnswer(from, msg)
+	case *Root:
+		m.onRoot(from, msg)
+	case *Buckets:
+		m.onBuckets(from, msg)
+	case *IDs:
+		m.onIDs(from, msg)
+	case *Want:
+		m.onWant(from, msg)
+	}
+}
+
+// Tick does whatever is due.
+func (m *Machine) Tick(now time.Time) {
+	m.enter(now)
+	defer m.leaveInput()
+	if m.left {
+		return
+	}
+	m.tickRings()
+	m.tickProbes()
+	m.tickCondemned()
+	m.tickSync()
+	m.tickHints()
+	m.tickLinks()
+	m.tickSweep()
+}
+
+// Next returns when Tick wants to be called; zero means that nothing is due.
+func (m *Machine) Next() time.Time { return m.next }
+
+// Take returns what the machine wants done and forgets it.
+func (m *Machine) Take() Output {
+	out := m.out
+	m.out = Output{}
+	return out
+}
+
+// Version grows with each change of the list of members.
+func (m *Machine) Version() uint64 { return m.version }
+
+// Self returns the own record of the moment. It is newer than the one last given to Update after a refutation.
+func (m *Machine) Self() *record.Signed { return m.own }
+
+// Members lists the living, itself included, in no order.
+func (m *Machine) Members() []Member {
+	out := make([]Member, 0, m.rings.len())
+	for _, e := range m.roster.entries {
+		if e.listed {
+			out = append(out, m.member(e))
+		}
+	}
+	return out
+}
+
+func (m *Machine) member(e *entry) Member {
+	status := Alive
+	if e.suspected {
+		status = Suspect
+	}
+	return Member{Record: e.record, Status: status, Heard: e.heard, Self: e.id == m.self}
+}
+
+func (m *Machine) emit(kind Kind, e *entry) {
+	m.version++
+	m.out.Events = append(m.out.Events, Event{kind, m.member(e)})
+}
+
+// enter begins an input. An own deadline that is long past means that this process stood still, and that what it has
+// timed in the meantime says nothing about others.
+func (m *Machine) enter(now time.Time) {
+	late := !m.next.IsZero() && now.Sub(m.next) > m.profile.Pause
+	m.now = now
+	if late && !m.left {
+		m.paused()
+	}
+}
+
+// leaveInput ends an input.
+func (m *Machine) leaveInput() {
+	if m.dirty && !m.left {
+		m.relink()
+	}
+	m.next = m.deadline()
+}
+
+func (m *Machine) send(msg Message, to ...peer.ID) {
+	if len(to) > 0 {
+		m.out.Sends = append(m.out.Sends, Send{to, msg})
+	}
+}
+
+// jitter returns a random duration below d.
+func (m *Machine) jitter(d time.Duration) time.Duration {
+	return time.Duration(m.rand.Int64N(max(int64(d), 1)))
+}
+
+func (m *Machine) nonce() Nonce {
+	var n Nonce
+	for i := range n {
+		n[i] = byte(m.rand.Uint32())
+	}
+	return n
+}
+
+// deadline is the earliest thing due.
+func (m *Machine) deadline() time.Time {
+	if m.left {
+		return time.Time{}
+	}
+	t := minTime(minTime(m.timers.sync, m.timers.rotate), minTime(m.timers.turn, m.timers.sweep))
+	for _, p := range m.probes {
+		t = minTime(t, p.due)
+	}
+	for _, e := range m.condemned {
+		t = minTime(t, e.dropAt)
+	}
+	for _, h := range m.hints {
+		t = minTime(t, h.next)
+	}
+	return t
+}
+
+// Addrs returns the addresses in a member's record.
+func (m *Machine) Addrs(id peer.ID) []ma.Multiaddr {
+	if e := m.roster.entries[id]; e != nil && e.record != nil {
+		return e.record.Addrs
+	}
+	return nil
+}

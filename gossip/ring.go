@@ -1,0 +1,229 @@
+package gossip
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// day is how long a ring keeps its order. An attacker who grinds a key for a place on a ring loses the place by then.
+const day = 24 * time.Hour
+
+// ringSkew is for how long before and after a ring's turn both of its orders are accepted, because clocks and views
+// differ.
+const ringSkew = 10 * time.Minute
+
+// rings order the members of a cell K times, each by another hash. A member's observers are its successors: the
+// first one on each ring that is not its observer already. Up to mesh members everybody observes everybody.
+//
+// Positions need nothing but the cell, the day and the peer ID, so all members agree on them.
+type rings struct {
+	cell  cid.Cid
+	mesh  int
+	epoch []uint64   // of each ring, as it lies in order
+	order [][]placed // each sorted
+}
+
+type placed struct {
+	at uint64
+	id peer.ID
+}
+
+func comparePlaced(a, b placed) int {
+	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id))
+}
+
+func newRings(cell cid.Cid, k, mesh int, now time.Time) *rings {
+	r := &rings{cell: cell, mesh: mesh, epoch: make([]uint64, k), order: make([][]placed, k)}
+	for i := range r.epoch {
+		r.epoch[i] = r.epochAt(i, now)
+	}
+	return r
+}
+
+// epochAt numbers the days of ring i. Ring i turns at i·24/K h UTC, so that never more than one is turning.
+func (r *rings) epochAt(i int, now time.Time) uint64 {
+	shift := day * time.Duration(i) / time.Duration(len(r.epoch))
+	return uint64(now.Add(-shift).Unix()) / uint64(day/time.Second)
+}
+
+// place is where a peer stands on ring i during an epoch.
+func (r *rings) place(i int, epoch uint64, id peer.ID) placed {
+	var n [16]byte
+	binary.BigEndian.PutUint64(n[0:], epoch)
+	binary.BigEndian.PutUint64(n[8:], uint64(i))
+	sum := sha256.Sum256(signable("cell/ring/v1", r.cell.Bytes(), n[:], []byte(id)))
+	return placed{binary.BigEndian.Uint64(sum[:]), id}
+}
+
+func (r *rings) len() int { return len(r.order[0]) }
+
+func (r *rings) add(id peer.ID) {
+	for i := range r.order {
+		p := r.place(i, r.epoch[i], id)
+		if at, found := slices.BinarySearchFunc(r.order[i], p, comparePlaced); !found {
+			r.order[i] = slices.Insert(r.order[i], at, p)
+		}
+	}
+}
+
+func (r *rings) remove(id peer.ID) {
+	for i := range r.order {
+		p := r.place(i, r.epoch[i], id)
+		if at, found := slices.BinarySearchFunc(r.order[i], p, comparePlaced); found {
+			r.order[i] = slices.Delete(r.order[i], at, at+1)
+		}
+	}
+}
+
+// turn brings every ring to the order of now and reports whether one changed.
+func (r *rings) turn(now time.Time) bool {
+	changed := false
+	for i := range r.order {
+		if e := r.epochAt(i, now); e != r.epoch[i] {
+			r.epoch[i], changed = e, true
+			r.order[i] = r.reorder(i, e)
+		}
+	}
+	return changed
+}
+
+// nextTurn is when the next ring turns.
+func (r *rings) nextTurn(now time.Time) time.Time {
+	var next time.Time
+	for i := range r.epoch {
+		shift := day * time.Duration(i) / time.Duration(len(r.epoch))
+		at := time.Unix(int64(r.epochAt(i, now)+1)*int64(day/time.Second), 0).Add(shift)
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	return next
+}
+
+func (r *rings) reorder(i int, epoch uint64) []placed {
+	order := make([]placed, 0, len(r.order[i]))
+	for _, p := range r.order[i] {
+		order = append(order, r.place(i, epoch, p.id))
+	}
+	slices.SortFunc(order, comparePlaced)
+	return order
+}
+
+// observers lists who watches a peer, which need not be a member itself.
+func (r *rings) observers(of peer.ID) []peer.ID {
+	if r.len() <= r.mesh {
+		return r.everybodyBut(of)
+	}
+	picks, _ := r.pick(of)
+	return picks
+}
+
+// pick returns, for each ring, the first successor of a peer that an earlier ring has not given it already, and the
+// one that would take its place. Adding or removing one member turns at most one runner-up into a pick.
+func (r *rings) pick(of peer.ID) (picks, runnersUp []peer.ID) {
+	for i := range r.order {
+		found := 0
+		walk(r.order[i], r.place(i, r.epoch[i], of), func(id peer.ID) bool {
+			switch {
+			case found == 0 && !slices.Contains(picks, id):
+				picks = append(picks, id)
+				found++
+			case found == 1 && !slices.Contains(picks, id):
+				runnersUp = append(runnersUp, id)
+				found++
+			}
+			return found < 2
+		})
+	}
+	return picks, runnersUp
+}
+
+// subjects lists whom a member watches. Only one of the K members before it on a ring can have it as an observer.
+func (r *rings) subjects(of peer.ID) []peer.ID {
+	if r.len() <= r.mesh {
+		return r.everybodyBut(of)
+	}
+	var out []peer.ID
+	seen := map[peer.ID]bool{of: true}
+	for i := range r.order {
+		n := len(r.order[i])
+		at, _ := slices.BinarySearchFunc(r.order[i], r.place(i, r.epoch[i], of), comparePlaced)
+		for back := 1; back <= len(r.order) && back < n; back++ {
+			id := r.order[i][(at-back+n)%n].id
+			if !seen[id] {
+				seen[id] = true
+				if slices.Contains(r.observers(id), of) {
+					out = append(out, id)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (r *rings) everybodyBut(id peer.ID) []peer.ID {
+	out := make([]peer.ID, 0, r.len())
+	for _, p := range r.order[0] {
+		if p.id != id {
+			out = append(out, p.id)
+		}
+	}
+	return out
+}
+
+// walk calls f with the members after a place on a ring, nearest first, until f returns false.
+func walk(order []placed, from placed, f func(peer.ID) bool) {
+	at, _ := slices.BinarySearchFunc(order, from, comparePlaced)
+	for step := range order {
+		p := order[(at+step)%len(order)]
+		if p.id != from.id && !f(p.id) {
+			return
+		}
+	}
+}
+
+// accepts reports whether observer's word about subject counts. Views differ a little between members, so on every
+// ring the first two are taken (2K), and near a ring's turn also the first two in the order beside it.
+func (r *rings) accepts(observer, subject peer.ID, now time.Time) bool {
+	if observer == subject {
+		return false
+	}
+	if r.len() <= r.mesh+tolerance {
+		return r.has(observer)
+	}
+	picks, runnersUp := r.pick(subject)
+	if slices.Contains(picks, observer) || slices.Contains(runnersUp, observer) {
+		return true
+	}
+	for i := range r.order {
+		for _, at := range []time.Time{now.Add(-ringSkew), now.Add(ringSkew)} {
+			if e := r.epochAt(i, at); e != r.epoch[i] &&
+				firstTwo(r.reorder(i, e), r.place(i, e, subject), observer) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func firstTwo(order []placed, subject placed, observer peer.ID) bool {
+	left, found := 2, false
+	walk(order, subject, func(id peer.ID) bool {
+		left--
+		found = found || id == observer
+		return left > 0 && !found
+	})
+	return found
+}
+
+func (r *rings) has(id peer.ID) bool {
+	p := r.place(0, r.epoch[0], id)
+	_, found := slices.BinarySearchFunc(r.order[0], p, comparePlaced)
+	return found
+}

@@ -1,0 +1,160 @@
+package gossip
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cellnode/cellnode/internal/record"
+)
+
+// rank orders everything that can be known of one member, and so makes merging commutative, associative and
+// idempotent: the highest wins. A higher incarnation always wins. Within one incarnation a leave wins over all else,
+// then the higher sequence number, and a death wins over the very record that it names.
+type rank struct {
+	incarnation uint64
+	left        bool
+	seq         uint64
+	dead        bool
+}
+
+func rankOf(r *record.Signed) rank {
+	return rank{incarnation: r.Incarnation, left: r.State == record.Leaving, seq: r.Seq}
+}
+
+func rankOfDeath(v Version) rank {
+	return rank{incarnation: v.Incarnation, seq: v.Seq, dead: true}
+}
+
+func (r rank) compare(o rank) int {
+	return cmp.Or(
+		cmp.Compare(r.incarnation, o.incarnation), compareBool(r.left, o.left),
+		cmp.Compare(r.seq, o.seq), compareBool(r.dead, o.dead),
+	)
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+func (r rank) alive() bool      { return !r.left && !r.dead }
+func (r rank) version() Version { return Version{r.incarnation, r.seq} }
+
+// entry is what is known of one member.
+type entry struct {
+	id   peer.ID
+	rank rank
+	// record is the newest one known: of a living member its present one, of one that left its leave, of a dead one
+	// its last. It is nil where only a certificate came.
+	record      *record.Signed
+	sum         uint64       // of the record's envelope
+	certificate *Certificate // of a death, while its evidence is kept
+	expires     time.Time    // when the entry is forgotten
+
+	listed    bool      // among Members and on the rings
+	suspected bool      // an event has said so
+	dropAt    time.Time // end of a condemned member's window; zero otherwise
+	heard     time.Time // last own proof of life
+	tried     time.Time // when it was last greeted as one who counts as dead
+}
+
+// roster is all that is known of a cell's members: a join-semilattice by member. Its digest covers living members
+// alone, so a tombstone is never gossip of its own; it is shown to whoever still believes in the dead.
+type roster struct {
+	entries map[peer.ID]*entry
+	digest  [bucketCount]uint64
+	alive   int
+}
+
+func newRoster() *roster { return &roster{entries: make(map[peer.ID]*entry)} }
+
+func bucketOf(id peer.ID) byte { return id[len(id)-1] } // an Ed25519 key's bytes are uniform
+
+func envelopeSum(envelope []byte) uint64 {
+	sum := sha256.Sum256(envelope)
+	return binary.BigEndian.Uint64(sum[:])
+}
+
+// apply merges a verified record and reports whether it taught something. Of two records with one rank, which only a
+// faulty owner makes, the one with the higher bytes wins everywhere.
+func (r *roster) apply(rec *record.Signed) bool {
+	e := r.entries[rec.Peer]
+	if e == nil {
+		e = &entry{id: rec.Peer}
+		r.entries[rec.Peer] = e
+	} else if c := rankOf(rec).compare(e.rank); c < 0 || c == 0 && bytes.Compare(rec.Envelope, e.record.Envelope) <= 0 {
+		return false
+	}
+	r.uncount(e)
+	e.rank, e.record, e.sum, e.certificate = rankOf(rec), rec, envelopeSum(rec.Envelope), nil
+	e.expires = rec.Expires.Add(record.Leeway)
+	r.count(e)
+	return true
+}
+
+// kill merges a certificate that has been found sufficient and reports whether it taught something.
+func (r *roster) kill(c *Certificate, now time.Time) bool {
+	e := r.entries[c.Subject]
+	if e == nil {
+		e = &entry{id: c.Subject}
+		r.entries[c.Subject] = e
+	} else if rankOfDeath(c.Version).compare(e.rank) <= 0 {
+		return false
+	}
+	r.uncount(e)
+	e.rank, e.certificate = rankOfDeath(c.Version), c
+	if until := minTime(c.Expires, now.Add(record.Validity)).Add(record.Leeway); until.After(e.expires) {
+		e.expires = until
+	}
+	return true
+}
+
+// forget removes an entry.
+func (r *roster) forget(id peer.ID) {
+	if e := r.entries[id]; e != nil {
+		r.uncount(e)
+		delete(r.entries, id)
+	}
+}
+
+func (r *roster) count(e *entry) {
+	if e.record != nil && e.rank.alive() {
+		r.digest[bucketOf(e.id)] ^= e.sum
+		r.alive++
+	}
+}
+
+func (r *roster) uncount(e *entry) {
+	if e.record != nil && e.rank.alive() {
+		r.digest[bucketOf(e.id)] ^= e.sum
+		r.alive--
+	}
+}
+
+// root is one number for all living members' records: two members with the same root know the same.
+func (r *roster) root() uint64 {
+	h := sha256.New()
+	var n [8]byte
+	for _, b := range r.digest {
+		binary.BigEndian.PutUint64(n[:], b)
+		h.Write(n[:])
+	}
+	return binary.BigEndian.Uint64(h.Sum(nil))
+}
+
+func minTime(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,245 @@
+package gossip
+
+import (
+	"bufio"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	ma "github.com/multiformats/go-multiaddr"
+
+	pb "github.com/cellnode/cellnode/gossip/gossippb"
+)
+
+const (
+	// queueFrames is how many frames may wait for one peer. What does not fit is dropped: anti-entropy brings it.
+	queueFrames = 512
+	// openTimeout bounds a dial with the opening of a stream.
+	openTimeout = 5 * time.Second
+	// writeTimeout ends a stream whose reader has stopped.
+	writeTimeout = 5 * time.Second
+	// helloTimeout bounds the wait for a stream's first frame.
+	helloTimeout = 10 * time.Second
+	// maxInbounds is how many streams one peer may hold open to us; a new one ends the oldest.
+	maxInbounds = 3
+)
+
+// outbound carries frames to one peer over a stream of its own, which is opened when there is something to send and
+// begins with a Hello.
+type outbound struct {
+	id     peer.ID
+	addrs  []ma.Multiaddr
+	queue  chan []byte
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// outboundTo returns the way to a peer and makes one if there is none. g.mu is held.
+func (g *Gossip) outboundTo(id peer.ID, addrs []ma.Multiaddr) *outbound {
+	o := g.outbounds[id]
+	if o != nil {
+		return o
+	}
+	o = &outbound{id: id, addrs: append(addrs, g.machine.Addrs(id)...), queue: make(chan []byte, queueFrames)}
+	o.ctx, o.cancel = context.WithCancel(g.ctx)
+	g.outbounds[id] = o
+	g.wg.Go(func() { g.write(o) })
+	return o
+}
+
+// send queues a message. It never waits.
+func (g *Gossip) send(s Send) {
+	frame, err := encode(s.Message, g.cfg.Cell)
+	if err != nil {
+		g.log.Error("frame not sent", "err", err)
+		return
+	}
+	for _, id := range s.To {
+		select {
+		case g.outboundTo(id, nil).queue <- frame:
+		default:
+			g.log.Debug("queue full, frame dropped", "peer", id)
+		}
+	}
+}
+
+// greet says Hello: as the first frame of a new stream, or on the one that is open. g.mu is held.
+func (g *Gossip) greet(info peer.AddrInfo) {
+	if g.outbounds[info.ID] != nil {
+		g.send(Send{[]peer.ID{info.ID}, g.machine.Hello()})
+		return
+	}
+	g.outboundTo(info.ID, info.Addrs)
+}
+
+// reopen ends the stream to a peer, and every connection to it but the newest: the host would open the next stream
+// on the one that has most of them, which may lead to a process that no longer runs. g.mu is held.
+func (g *Gossip) reopen(id peer.ID) {
+	g.drop(id)
+	conns := slices.Clone(g.cfg.Host.Network().ConnsToPeer(id))
+	if len(conns) < 2 {
+		return
+	}
+	slices.SortFunc(conns, func(a, b network.Conn) int { return a.Stat().Opened.Compare(b.Stat().Opened) })
+	for _, c := range conns[:len(conns)-1] {
+		g.wg.Go(func() { c.Close() })
+	}
+}
+
+// drop ends the stream to a peer; what is queued is lost. g.mu is held.
+func (g *Gossip) drop(id peer.ID) {
+	if o := g.outbounds[id]; o != nil {
+		o.cancel()
+		delete(g.outbounds, id)
+	}
+}
+
+// changeLink protects the connection to a neighbour from being trimmed, or gives it free.
+func (g *Gossip) changeLink(c LinkChange) {
+	tag := "cell/gossip/" + g.cfg.Cell.String()
+	if c.Keep {
+		g.cfg.Host.ConnManager().Protect(c.Peer, tag)
+		return
+	}
+	g.cfg.Host.ConnManager().Unprotect(c.Peer, tag)
+	g.drop(c.Peer)
+}
+
+// refuse ends all streams with a peer.
+func (g *Gossip) refuse(id peer.ID) {
+	g.drop(id)
+	for _, in := range g.inbounds[id] {
+		in.stream.Reset()
+	}
+}
+
+// write opens the stream to a peer and writes what is queued, until something fails or the outbound is dropped.
+func (g *Gossip) write(o *outbound) {
+	err := g.writeAll(o)
+	o.cancel()
+	g.input(func(now time.Time, m *Machine) {
+		if g.outbounds[o.id] == o {
+			delete(g.outbounds, o.id)
+			g.log.Debug("stream ended", "peer", o.id, "err", err)
+			m.Broken(now, o.id)
+		}
+	})
+}
+
+func (g *Gossip) writeAll(o *outbound) error {
+	s, err := g.open(o)
+	if err != nil {
+		return err
+	}
+	defer s.Reset()
+	stop := context.AfterFunc(o.ctx, func() { s.Close(); s.Reset() })
+	defer stop()
+	w := bufio.NewWriterSize(s, 4<<10)
+	frame, err := g.hello()
+	if err != nil {
+		return err
+	}
+	for {
+		if err := s.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+			return err
+		}
+		if _, err := w.Write(frame); err != nil {
+			return err
+		}
+		if len(o.queue) == 0 {
+			if err := w.Flush(); err != nil {
+				return err
+			}
+		}
+		select {
+		case frame = <-o.queue:
+		case <-o.ctx.Done():
+			return o.ctx.Err()
+		}
+	}
+}
+
+func (g *Gossip) hello() ([]byte, error) {
+	g.mu.Lock()
+	h := g.machine.Hello()
+	g.mu.Unlock()
+	return encode(h, g.cfg.Cell)
+}
+
+// open dials the peer if need be. The machine decides how often that happens, so the swarm's own backoff is lifted.
+func (g *Gossip) open(o *outbound) (network.Stream, error) {
+	ctx, cancel := context.WithTimeout(o.ctx, openTimeout)
+	defer cancel()
+	if len(o.addrs) > 0 {
+		g.cfg.Host.Peerstore().AddAddrs(o.id, o.addrs, peerstore.TempAddrTTL)
+	}
+	if s, ok := g.cfg.Host.Network().(interface{ Backoff() *swarm.DialBackoff }); ok {
+		s.Backoff().Clear(o.id)
+	}
+	ctx = network.WithAllowLimitedConn(ctx, Protocol)
+	return g.cfg.Host.NewStream(ctx, o.id, Protocol)
+}
+
+// inbound is a stream that a peer has opened.
+type inbound struct{ stream network.Stream }
+
+// serve reads a peer's stream, whose first frame has been read, until it ends.
+func (g *Gossip) serve(s network.Stream, r *bufio.Reader, first *pb.Frame) {
+	if ping := first.GetPing(); ping != nil {
+		g.answerProbe(s, ping)
+		return
+	}
+	in, from := &inbound{s}, s.Conn().RemotePeer()
+	if !g.enter(in, from) {
+		s.Reset()
+		return
+	}
+	defer g.wg.Done()
+	err := g.read(in, from, r, first)
+	s.Reset()
+	g.mu.Lock()
+	g.inbounds[from] = slices.DeleteFunc(g.inbounds[from], func(o *inbound) bool { return o == in })
+	last := len(g.inbounds[from]) == 0
+	if last {
+		delete(g.inbounds, from)
+	}
+	g.mu.Unlock()
+	g.log.Debug("peer's stream ended", "peer", from, "err", err)
+	if last {
+		g.input(func(now time.Time, m *Machine) { m.Closed(now, from) })
+	}
+}
+
+// enter counts a stream in, unless the Gossip has been closed.
+func (g *Gossip) enter(in *inbound, from peer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.wg.Add(1)
+	if ins := g.inbounds[from]; len(ins) >= maxInbounds {
+		ins[0].stream.Reset()
+	}
+	g.inbounds[from] = append(g.inbounds[from], in)
+	return true
+}
+
+func (g *Gossip) read(in *inbound, from peer.ID, r *bufio.Reader, frame *pb.Frame) error {
+	for {
+		msg, err := fromFrame(frame)
+		if err != nil {
+			return err
+		}
+		if msg != nil && !g.input(func(now time.Time, m *Machine) { m.Receive(now, from, msg) }) {
+			return ErrClosed
+		}
+		if frame, err = readFrame(r); err != nil {
+			return err
+		}
+	}
+}
