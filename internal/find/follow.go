@@ -1,0 +1,78 @@
+package find
+
+import (
+	"context"
+	"time"
+
+	"github.com/cellnode/cellnode/internal/link"
+)
+
+// follow sees to it that the nearest live instances push their lists to us: as many as Config.Follow, of which one
+// may die or lie by omission without our missing anything.
+func (t *Tracker) follow(ctx context.Context) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, i := range t.table.instances() {
+		if len(t.following) >= t.cfg.Follow {
+			return
+		}
+		if !followable(i) || t.following[string(i.Peer)] != nil {
+			continue
+		}
+		followCtx, cancel := context.WithCancel(ctx)
+		t.following[string(i.Peer)] = cancel
+		t.wg.Go(func() {
+			t.followOne(followCtx, i)
+			cancel()
+		})
+	}
+}
+
+// followOne takes what one instance pushes until it ends, and then has that instance probed.
+func (t *Tracker) followOne(ctx context.Context, i Instance) {
+	t.mu.Lock()
+	e := t.table.entries[i.Peer]
+	to := link.Target{Peer: i.Peer, Addrs: i.Addrs, Trusted: e != nil && e.trusted}
+	t.mu.Unlock()
+	listed := false
+	err := t.cfg.Dialer.Watch(ctx, to, t.hello(link.Watching), func(l link.List) {
+		t.takeList(l)
+		if !listed {
+			listed = true
+			t.mu.Lock()
+			t.followed++
+			t.lists++
+			t.announceLocked()
+			t.mu.Unlock()
+		}
+	})
+	t.cfg.Log.Debug("list ended", "peer", i.Peer, "err", err)
+	if !listed { // do not ask one that serves no list again and again
+		t.mu.Lock()
+		t.lists++
+		t.announceLocked()
+		t.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(lonelyProbe):
+		}
+	}
+	t.mu.Lock()
+	delete(t.following, string(i.Peer))
+	if listed {
+		t.followed--
+	}
+	t.mu.Unlock()
+	if ctx.Err() == nil {
+		t.Failed(i)
+	}
+}
+
+func (t *Tracker) takeList(l link.List) {
+	for _, m := range l.Members {
+		t.Found(Candidate{Peer: m.Record.Peer, Addrs: m.Record.Addrs, Record: m.Record, Way: List})
+	}
+	for _, g := range l.Gone {
+		t.Gone(Gone{Peer: g.Peer, Incarnation: g.Incarnation, Leave: g.Leave})
+	}
+}

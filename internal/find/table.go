@@ -1,0 +1,327 @@
+package find
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/cellnode/cellnode/internal/record"
+)
+
+// Limits and times of a table.
+const (
+	// maxEntries bounds what one tracker remembers; the farthest unproved candidates are not taken above it.
+	maxEntries = 512
+	// maxAddrs bounds the addresses of one candidate that no record names: as many as a record may.
+	maxAddrs = record.MaxAddrs
+	// aliveProbe is how often a live instance is probed for its RTT while somebody pushes changes to us, and
+	// lonelyProbe while nobody does.
+	aliveProbe  = 15 * time.Second
+	lonelyProbe = 2 * time.Second
+	// A candidate that does not answer is asked again after retryMin, twice that, and so on up to retryMax; one
+	// that never answered is forgotten after forgetAfter failures.
+	retryMin    = 500 * time.Millisecond
+	retryMax    = 30 * time.Second
+	forgetAfter = 6
+)
+
+// table is what a tracker knows, as plain data: candidates, answers and goodbyes in, the list and the next probes
+// out. It has no clock, goroutine or lock.
+type table struct {
+	entries map[peer.ID]*entry
+	left    map[peer.ID]uint64 // incarnations that said goodbye: nothing older comes back
+	version uint64             // grows with each change that a reader of the list can see
+}
+
+type entry struct {
+	peer     peer.ID
+	addrs    []ma.Multiaddr
+	trusted  bool
+	record   *record.Signed
+	socket   string
+	self     bool
+	sources  map[string]bool
+	live     bool
+	suspect  bool
+	state    record.State
+	rtt      time.Duration
+	path     string
+	commit   string
+	print    string
+	since    time.Time
+	failures int
+	err      error     // why it is not live
+	due      time.Time // of the next probe
+	probing  bool
+	again    bool // something new was heard while a probe was on its way
+}
+
+func newTable() *table {
+	return &table{entries: map[peer.ID]*entry{}, left: map[peer.ID]uint64{}}
+}
+
+// found takes a candidate and reports whether it is new to the table.
+func (t *table) found(c Candidate, now time.Time) bool {
+	if c.Record != nil && (c.Record.Peer != c.Peer || c.Record.State == record.Leaving || c.Record.Incarnation <= t.left[c.Peer]) {
+		return false
+	}
+	e, known := t.entries[c.Peer]
+	if !known {
+		if len(t.entries) >= maxEntries {
+			return false
+		}
+		e = &entry{peer: c.Peer, sources: map[string]bool{}, due: now}
+		t.entries[c.Peer] = e
+	}
+	if !e.sources[c.Way] {
+		e.sources[c.Way] = true
+		t.version++
+	}
+	e.trusted = e.trusted || c.Trusted
+	news := e.merge(c)
+	switch {
+	case c.Self || c.Socket != "":
+		t.admitLocal(e, c, now)
+	case known && news && e.probing:
+		e.again = true
+	case known && news && !e.live:
+		e.due, e.failures = now, 0
+	case known && news:
+		// A newer record of a live instance may carry another state; its own word, so it is believed at once.
+		if e.record.State != e.state {
+			e.state = e.record.State
+			t.version++
+		}
+	}
+	return !known
+}
+
+// merge takes over what the candidate adds: a newer record with its addresses, or addresses where there is none.
+func (e *entry) merge(c Candidate) (news bool) {
+	if c.Record != nil && c.Record.Newer(e.record) {
+		e.record = c.Record
+		e.addrs = slices.Clone(c.Record.Addrs)
+		news = true
+	}
+	for _, a := range c.Addrs {
+		if len(e.addrs) >= 2*maxAddrs {
+			break
+		}
+		if !slices.ContainsFunc(e.addrs, a.Equal) {
+			e.addrs = append(e.addrs, a)
+			news = news || e.record == nil
+		}
+	}
+	return news
+}
+
+func (t *table) admitLocal(e *entry, c Candidate, now time.Time) {
+	before := *e
+	if !e.live {
+		e.since = now
+	}
+	e.live, e.state, e.path, e.rtt, e.err = true, record.Serving, Local, 0, nil
+	e.self, e.socket = c.Self, c.Socket
+	if c.Record != nil {
+		e.state, e.commit, e.print = c.Record.State, c.Record.Commit, c.Record.Fingerprint
+	} else {
+		e.commit, e.print = c.Commit, c.Fingerprint
+	}
+	if !before.live || before.state != e.state || before.socket != e.socket {
+		t.version++
+	}
+}
+
+// answer is what a probe brought.
+type answer struct {
+	rtt         time.Duration
+	path        string
+	state       record.State
+	commit      string
+	fingerprint string
+	record      *record.Signed
+}
+
+// answered takes an instance's own answer.
+func (t *table) answered(id peer.ID, a answer, now time.Time) {
+	e := t.entries[id]
+	if e == nil {
+		return
+	}
+	e.probing = false
+	if a.state == record.Leaving {
+		t.leave(id, a.record.Incarnation)
+		return
+	}
+	if a.record.Newer(e.record) {
+		e.record = a.record
+		e.addrs = slices.Clone(a.record.Addrs)
+	}
+	was := e.live
+	if !e.live {
+		e.live, e.since = true, now
+	}
+	e.failures, e.err, e.due = 0, nil, now.Add(aliveProbe)
+	if e.again {
+		e.again, e.due = false, now
+	}
+	e.rtt, e.commit, e.print = a.rtt, a.commit, a.fingerprint
+	if !was || e.suspect || e.state != a.state || e.path != a.path {
+		t.version++
+	}
+	e.state, e.path, e.suspect = a.state, a.path, false
+}
+
+// failed takes a probe that brought nothing usable. A live instance is asked once more at once, because one lost
+// exchange is not a death; the second failure in a row prunes it.
+func (t *table) failed(id peer.ID, err error, final bool, now time.Time) {
+	e := t.entries[id]
+	if e == nil {
+		return
+	}
+	e.probing = false
+	e.failures++
+	if e.live && e.failures < 2 && !final {
+		e.due = now
+		return
+	}
+	if e.live {
+		e.live, e.suspect = false, false
+		t.version++
+	}
+	e.err = err
+	e.due = now.Add(min(retryMax, retryMin<<min(e.failures-1, 10)))
+	if e.again {
+		e.again, e.due = false, now
+	}
+	if e.failures >= forgetAfter && !e.trusted {
+		delete(t.entries, id)
+	}
+}
+
+// gone takes word of an end. Only the instance's own signed goodbye removes it; anything else makes a probe due.
+func (t *table) gone(g Gone, now time.Time) {
+	if g.Leave != nil && g.Leave.Peer == g.Peer && g.Leave.State == record.Leaving {
+		t.leave(g.Peer, g.Leave.Incarnation)
+		return
+	}
+	if e := t.entries[g.Peer]; e != nil && e.live && !e.self && (e.record == nil || e.record.Incarnation <= g.Incarnation) {
+		e.doubt(now)
+		e.suspect = true
+		t.version++
+	}
+}
+
+// leave removes an instance that said goodbye itself, unless it has started anew since.
+func (t *table) leave(id peer.ID, incarnation uint64) {
+	t.left[id] = max(t.left[id], incarnation)
+	if e := t.entries[id]; e != nil && (e.record == nil || e.record.Incarnation <= incarnation) {
+		delete(t.entries, id)
+		t.version++
+	}
+}
+
+// doubt makes a probe due at once whose failure alone prunes: somebody has already watched it fail.
+func (e *entry) doubt(now time.Time) {
+	e.failures = max(e.failures, 1)
+	if e.probing {
+		e.again = true
+		return
+	}
+	e.due = now
+}
+
+// dropSocket forgets the local services that are not named any more.
+func (t *table) dropSockets(except map[peer.ID]bool) {
+	for id, e := range t.entries {
+		if e.socket != "" && !except[id] {
+			delete(t.entries, id)
+			t.version++
+		}
+	}
+}
+
+// due returns the candidates to probe now, at most n of them and the known ones first, and marks them as asked.
+func (t *table) due(now time.Time, n int, followed bool) []*entry {
+	var list []*entry
+	for _, e := range t.entries {
+		if e.probing || e.self || e.socket != "" || len(e.addrs) == 0 {
+			continue
+		}
+		if !followed && e.live && e.due.After(now.Add(lonelyProbe)) {
+			e.due = now.Add(lonelyProbe)
+		}
+		if !e.due.After(now) {
+			list = append(list, e)
+		}
+	}
+	slices.SortFunc(list, func(a, b *entry) int { return a.due.Compare(b.due) })
+	list = list[:min(n, len(list))]
+	for _, e := range list {
+		e.probing = true
+	}
+	return list
+}
+
+// next returns when the next probe is due; zero means never.
+func (t *table) next() (at time.Time) {
+	for _, e := range t.entries {
+		if e.probing || e.self || e.socket != "" || len(e.addrs) == 0 {
+			continue
+		}
+		if at.IsZero() || e.due.Before(at) {
+			at = e.due
+		}
+	}
+	return at
+}
+
+// pending reports whether a candidate has not answered its first probe yet.
+func (t *table) pending() bool {
+	for _, e := range t.entries {
+		if !e.live && e.err == nil && len(e.addrs) > 0 && !e.self && e.socket == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// instances returns the live ones, sorted.
+func (t *table) instances() []Instance {
+	list := make([]Instance, 0, len(t.entries))
+	for _, e := range t.entries {
+		if e.live {
+			list = append(list, e.instance())
+		}
+	}
+	sortInstances(list)
+	return list
+}
+
+func (e *entry) instance() Instance {
+	i := Instance{
+		Peer: e.peer, State: e.state, RTT: e.rtt, Path: e.path, Addrs: slices.Clone(e.addrs),
+		Commit: e.commit, Fingerprint: e.print, Sources: slices.Sorted(maps.Keys(e.sources)), Since: e.since,
+		Socket: e.socket, Self: e.self, Record: e.record, Suspect: e.suspect,
+	}
+	if e.record != nil {
+		i.Incarnation = e.record.Incarnation
+	}
+	return i
+}
+
+// refusals returns the candidates that are not live, and why.
+func (t *table) refusals() []Refusal {
+	var list []Refusal
+	for _, e := range t.entries {
+		if !e.live && e.err != nil {
+			list = append(list, Refusal{e.peer, slices.Sorted(maps.Keys(e.sources)), e.err})
+		}
+	}
+	slices.SortFunc(list, func(a, b Refusal) int { return strings.Compare(string(a.Peer), string(b.Peer)) })
+	return list
+}

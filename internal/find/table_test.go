@@ -1,0 +1,239 @@
+package find
+
+import (
+	"crypto/rand"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/cellnode/cellnode/internal/record"
+	"github.com/cellnode/cellnode/manifest"
+)
+
+var (
+	testCell = manifest.Cell{Repository: "cell-hub.acme.com/acme/exchange", Tag: "v1.3.0"}
+	testAddr = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/40000/tls")}
+	errLost  = errors.New("lost")
+	start    = time.Now()
+)
+
+// signer makes the records of one instance.
+type signer struct {
+	t    *testing.T
+	key  crypto.PrivKey
+	peer peer.ID
+}
+
+func newSigner(t *testing.T) signer {
+	t.Helper()
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := peer.IDFromPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer{t, key, id}
+}
+
+func (s signer) record(incarnation, seq uint64, state record.State) *record.Signed {
+	s.t.Helper()
+	r, err := record.Sign(s.key, record.Instance{
+		Cell: testCell.ID(), Incarnation: incarnation, Seq: seq, State: state, Addrs: testAddr,
+		Issued: start, Expires: start.Add(time.Hour),
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+func (s signer) answer(incarnation uint64, rtt time.Duration) answer {
+	return answer{rtt: rtt, path: "tcp", state: record.Serving, record: s.record(incarnation, 0, record.Serving)}
+}
+
+// answering puts an instance into a table that has answered one probe.
+func (s signer) answering(t *table, incarnation uint64) {
+	t.found(Candidate{Peer: s.peer, Addrs: testAddr, Way: Seed, Trusted: true}, start)
+	t.due(start, 100, true)
+	t.answered(s.peer, s.answer(incarnation, time.Millisecond), start)
+}
+
+func live(t *table) []peer.ID {
+	var ids []peer.ID
+	for _, i := range t.instances() {
+		ids = append(ids, i.Peer)
+	}
+	return ids
+}
+
+func TestOnlyWhatAnsweredIsAnInstance(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	tab.found(Candidate{Peer: a.peer, Addrs: testAddr, Way: DHT, Record: a.record(1, 0, record.Serving)}, start)
+	if got := live(tab); len(got) != 0 {
+		t.Fatalf("before it answered: %v", got)
+	}
+	if due := tab.due(start, 10, true); len(due) != 1 || due[0].peer != a.peer {
+		t.Fatalf("due: %v", due)
+	}
+	tab.answered(a.peer, a.answer(1, time.Millisecond), start)
+	if got := live(tab); !slices.Equal(got, []peer.ID{a.peer}) {
+		t.Fatalf("after it answered: %v", got)
+	}
+}
+
+func TestOneLostProbeIsNoDeath(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	a.answering(tab, 1)
+	tab.failed(a.peer, errLost, false, start)
+	if len(live(tab)) != 1 {
+		t.Fatal("pruned after one lost probe")
+	}
+	if due := tab.due(start, 10, true); len(due) != 1 {
+		t.Fatal("not asked again at once")
+	}
+	tab.failed(a.peer, errLost, false, start)
+	if len(live(tab)) != 0 {
+		t.Fatal("not pruned after two")
+	}
+}
+
+func TestReportedDeathCostsAProbeAndNoMore(t *testing.T) {
+	for _, alive := range []bool{true, false} {
+		tab, a := newTable(), newSigner(t)
+		a.answering(tab, 1)
+		tab.gone(Gone{Peer: a.peer, Incarnation: 1}, start)
+		if list := tab.instances(); len(list) != 1 || list[0].Live() || !list[0].Usable() {
+			t.Fatalf("hearsay pruned it, or did not put it last: %+v", list)
+		}
+		if len(tab.due(start, 10, true)) != 1 {
+			t.Fatal("no probe is due")
+		}
+		if alive {
+			tab.answered(a.peer, a.answer(1, time.Millisecond), start)
+		} else {
+			tab.failed(a.peer, errLost, false, start)
+		}
+		list := tab.instances()
+		if got := len(list) == 1 && list[0].Live(); got != alive {
+			t.Fatalf("answers: %v, listed: %v", alive, got)
+		}
+	}
+}
+
+func TestOldDeathDoesNotTouchANewIncarnation(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	a.answering(tab, 2)
+	tab.gone(Gone{Peer: a.peer, Incarnation: 1}, start)
+	if len(tab.due(start, 10, true)) != 0 {
+		t.Fatal("a death of the incarnation before made a probe due")
+	}
+	tab.gone(Gone{Peer: a.peer, Incarnation: 1, Leave: a.record(1, 9, record.Leaving)}, start)
+	if len(live(tab)) != 1 {
+		t.Fatal("a goodbye of the incarnation before removed it")
+	}
+}
+
+func TestLeaverDoesNotComeBackWithinItsIncarnation(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	a.answering(tab, 1)
+	tab.gone(Gone{Peer: a.peer, Incarnation: 1, Leave: a.record(1, 9, record.Leaving)}, start)
+	if len(live(tab)) != 0 {
+		t.Fatal("still listed after its goodbye")
+	}
+	tab.found(Candidate{Peer: a.peer, Way: List, Record: a.record(1, 3, record.Serving)}, start)
+	if len(tab.entries) != 0 {
+		t.Fatal("an old record brought it back")
+	}
+	tab.found(Candidate{Peer: a.peer, Way: List, Record: a.record(2, 0, record.Serving)}, start)
+	if len(tab.due(start, 10, true)) != 1 {
+		t.Fatal("its next incarnation is not probed")
+	}
+}
+
+func TestForgedGoodbyeIsHearsay(t *testing.T) {
+	tab, a, liar := newTable(), newSigner(t), newSigner(t)
+	a.answering(tab, 1)
+	tab.gone(Gone{Peer: a.peer, Incarnation: 1, Leave: liar.record(1, 9, record.Leaving)}, start)
+	if len(live(tab)) != 1 {
+		t.Fatal("somebody else's goodbye removed it")
+	}
+}
+
+func TestDrainingIsSeenAtOnceAndTakesNoCalls(t *testing.T) {
+	tab, a, b := newTable(), newSigner(t), newSigner(t)
+	a.answering(tab, 1)
+	b.answering(tab, 1)
+	tab.found(Candidate{Peer: a.peer, Way: List, Record: a.record(1, 1, record.Draining)}, start)
+	list := tab.instances()
+	if len(list) != 2 || list[0].Peer != b.peer || list[1].Usable() {
+		t.Fatalf("got %+v", list)
+	}
+}
+
+func TestNearestUsableStandsFirst(t *testing.T) {
+	tab := newTable()
+	rtts := []time.Duration{9, 3, 7}
+	for _, rtt := range rtts {
+		s := newSigner(t)
+		tab.found(Candidate{Peer: s.peer, Addrs: testAddr, Way: Seed}, start)
+		tab.answered(s.peer, s.answer(1, rtt*time.Millisecond), start)
+	}
+	var got []time.Duration
+	for _, i := range tab.instances() {
+		got = append(got, i.RTT/time.Millisecond)
+	}
+	if !slices.Equal(got, []time.Duration{3, 7, 9}) {
+		t.Fatalf("order: %v", got)
+	}
+}
+
+func TestUnknownThatNeverAnswersIsForgotten(t *testing.T) {
+	tab, a, own := newTable(), newSigner(t), newSigner(t)
+	tab.found(Candidate{Peer: a.peer, Addrs: testAddr, Way: DHT}, start)
+	tab.found(Candidate{Peer: own.peer, Addrs: testAddr, Way: Seed, Trusted: true}, start)
+	now := start
+	for range forgetAfter {
+		now = now.Add(retryMax)
+		if len(tab.due(now, 10, true)) != 2 {
+			t.Fatal("a silent candidate is not asked again")
+		}
+		tab.failed(a.peer, errLost, false, now)
+		tab.failed(own.peer, errLost, false, now)
+	}
+	if tab.entries[a.peer] != nil {
+		t.Error("a hint from the DHT that never answers is kept for ever")
+	}
+	if tab.entries[own.peer] == nil {
+		t.Error("a seed of our own files was forgotten")
+	}
+}
+
+func TestTableIsBounded(t *testing.T) {
+	tab := newTable()
+	for n := range maxEntries + 10 {
+		tab.found(Candidate{Peer: peer.ID([]byte{byte(n >> 8), byte(n)}), Addrs: testAddr, Way: DHT}, start)
+	}
+	if len(tab.entries) != maxEntries {
+		t.Fatalf("%d entries", len(tab.entries))
+	}
+}
+
+func TestLocalServiceGoesWithItsRegistration(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	tab.found(Candidate{Peer: a.peer, Way: Local, Socket: "unix:/run/exchange.sock", Commit: "ab"}, start)
+	list := tab.instances()
+	if len(list) != 1 || list[0].Path != Local || list[0].Commit != "ab" {
+		t.Fatalf("got %+v", list)
+	}
+	tab.dropSockets(map[peer.ID]bool{})
+	if len(tab.instances()) != 0 {
+		t.Fatal("still listed")
+	}
+}

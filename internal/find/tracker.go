@@ -1,0 +1,258 @@
+package find
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cellnode/cellnode/internal/link"
+)
+
+// Dialer is what a Tracker needs of link.Dialer.
+type Dialer interface {
+	Open(ctx context.Context, to link.Target, h link.Hello) (*link.Conn, error)
+	Probe(ctx context.Context, to link.Target, h link.Hello) (link.Probe, error)
+	Watch(ctx context.Context, to link.Target, h link.Hello, each func(link.List)) error
+}
+
+// Config configures a Tracker.
+type Config struct {
+	Request Request
+	Ways    []Way
+	Dialer  Dialer
+	// Follow is how many live instances are asked to push the changes of their lists; 0 means none, as in a node
+	// that is itself an instance and hears them by gossip.
+	Follow int
+	// Again is the pause before a way is asked again while instances are live; zero means a minute. While none is
+	// live it is asked again after a second, then two, and so on up to Again.
+	Again time.Duration
+	// ProbeTimeout ends one probe; zero means 1.5 s.
+	ProbeTimeout time.Duration
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Again == 0 {
+		c.Again = time.Minute
+	}
+	if c.ProbeTimeout == 0 {
+		c.ProbeTimeout = 1500 * time.Millisecond
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Log = c.Log.With("cell", c.Request.Cell.String())
+	return c
+}
+
+// maxProbes is how many probes of one tracker are on their way at once.
+const maxProbes = 32
+
+// A Tracker finds the instances of one cell and follows them until Close. Its methods may be called by any number
+// of goroutines.
+type Tracker struct {
+	cfg    Config
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	kick   chan struct{} // wakes the probing goroutine
+
+	mu        sync.Mutex
+	table     *table
+	reports   map[string]*WayReport
+	seen      map[string]map[string]bool // way → candidates that it named
+	following map[string]context.CancelFunc
+	followed  int           // follows that have brought a list and still run
+	lists     int           // follows that have brought a list or ended without one
+	changed   chan struct{} // closed and replaced at each change
+	announced uint64        // the table's version at the last change that a reader could see
+	news      time.Time     // and when that was
+}
+
+// New starts looking. Close ends it.
+func New(cfg Config) *Tracker {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &Tracker{
+		cfg: cfg.withDefaults(), cancel: cancel, kick: make(chan struct{}, 1),
+		table: newTable(), reports: map[string]*WayReport{}, seen: map[string]map[string]bool{},
+		following: map[string]context.CancelFunc{}, changed: make(chan struct{}),
+	}
+	for _, w := range cfg.Ways {
+		t.reports[w.Name] = &WayReport{Way: w.Name}
+		t.seen[w.Name] = map[string]bool{}
+	}
+	for _, w := range cfg.Ways {
+		t.wg.Go(func() { t.keepAsking(ctx, w) })
+	}
+	t.wg.Go(func() { t.probeLoop(ctx) })
+	return t
+}
+
+// Close stops looking and returns when every goroutine of the Tracker has ended. It may be called more than once.
+func (t *Tracker) Close() error {
+	t.cancel()
+	t.wg.Wait()
+	return nil
+}
+
+// A Snapshot is what a Tracker knows at one moment. It is a copy and may be kept.
+type Snapshot struct {
+	Instances []Instance  // the live ones, the nearest usable one first
+	Ways      []WayReport // in the order of Config.Ways
+	Refused   []Refusal
+	// Settled: every way has been asked once and every candidate probed, or instances are live and nothing new has been
+	// heard for a second: one slow way is no reason to wait for it. The list is as good as it will be without waiting for
+	// changes.
+	Settled bool
+	version uint64
+}
+
+// Snapshot returns what is known now.
+func (t *Tracker) Snapshot() Snapshot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.snapshotLocked()
+}
+
+func (t *Tracker) snapshotLocked() Snapshot {
+	s := Snapshot{
+		Instances: t.table.instances(), Refused: t.table.refusals(), Settled: t.settledLocked(), version: t.table.version,
+	}
+	for _, w := range t.cfg.Ways {
+		s.Ways = append(s.Ways, *t.reports[w.Name])
+	}
+	return s
+}
+
+// usable reports whether the first instance takes calls.
+func (s Snapshot) usable() bool { return len(s.Instances) > 0 && s.Instances[0].Usable() }
+
+// Next returns when the list has changed since prev, or has settled, or with ctx's error when that ends. The zero
+// Snapshot is older than any.
+func (t *Tracker) Next(ctx context.Context, prev Snapshot) (Snapshot, error) {
+	for {
+		t.mu.Lock()
+		now, changed, quiet := t.snapshotLocked(), t.changed, t.news.Add(quietAfter)
+		t.mu.Unlock()
+		if now.version != prev.version || now.Settled != prev.Settled {
+			return now, nil
+		}
+		var settles <-chan time.Time
+		if now.usable() && !now.Settled {
+			settles = time.After(time.Until(quiet))
+		}
+		select {
+		case <-changed:
+		case <-settles:
+		case <-ctx.Done():
+			return now, ctx.Err()
+		}
+	}
+}
+
+// quietAfter is how long a list with live instances must stay as it is to count as settled while a way is still busy.
+const quietAfter = time.Second
+
+// until returns the first snapshot for which done is true, or the last one with ctx's error.
+func (t *Tracker) until(ctx context.Context, done func(Snapshot) bool) (Snapshot, error) {
+	s := t.Snapshot()
+	for !done(s) {
+		var err error
+		if s, err = t.Next(ctx, s); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// Settle returns when the list has settled, or with what is known then and ctx's error when that ends.
+func (t *Tracker) Settle(ctx context.Context) (Snapshot, error) {
+	return t.until(ctx, func(s Snapshot) bool { return s.Settled })
+}
+
+// Wait returns as soon as one usable instance is known. When the list settles without one, or ctx ends, it returns a
+// *NoneError.
+func (t *Tracker) Wait(ctx context.Context) (Snapshot, error) {
+	s, err := t.until(ctx, func(s Snapshot) bool { return s.usable() || s.Settled })
+	if !s.usable() {
+		return s, &NoneError{t.cfg.Request.Cell, s.Ways, s.Refused, err}
+	}
+	return s, nil
+}
+
+func (t *Tracker) settledLocked() bool {
+	if list := t.table.instances(); len(list) > 0 && list[0].Usable() && time.Since(t.news) >= quietAfter {
+		return true
+	}
+	for _, r := range t.reports {
+		if !r.Done {
+			return false
+		}
+	}
+	// A live instance that is about to be asked for its list may know more.
+	return !t.table.pending() && (t.lists > 0 || !t.followableLocked())
+}
+
+// followableLocked reports whether a live instance can be asked for its list, which may name more.
+func (t *Tracker) followableLocked() bool {
+	return t.cfg.Follow > 0 && slices.ContainsFunc(t.table.instances(), followable)
+}
+
+func followable(i Instance) bool { return !i.Self && len(i.Addrs) > 0 }
+
+// announceLocked wakes whoever waits for a change; the lock is held.
+func (t *Tracker) announceLocked() {
+	if v := t.table.version; v != t.announced {
+		t.announced, t.news = v, time.Now()
+	}
+	close(t.changed)
+	t.changed = make(chan struct{})
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Found takes a candidate. It implements Sink.
+func (t *Tracker) Found(c Candidate) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if seen := t.seen[c.Way]; seen != nil && !seen[string(c.Peer)] && len(seen) < maxEntries {
+		seen[string(c.Peer)] = true
+		t.reports[c.Way].Found++
+	}
+	before := t.table.version
+	if t.table.found(c, time.Now()) || t.table.version != before {
+		t.announceLocked()
+		return
+	}
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Gone takes word of an end. It implements Sink.
+func (t *Tracker) Gone(g Gone) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.table.gone(g, time.Now())
+	t.announceLocked()
+}
+
+// Failed tells the Tracker that a call to the instance has failed, so that it is probed at once.
+func (t *Tracker) Failed(i Instance) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if e := t.table.entries[i.Peer]; e != nil {
+		if i.Socket != "" && e.socket == i.Socket {
+			e.socket, e.live, e.err = "", false, net.ErrClosed
+			t.table.version++
+		}
+		e.doubt(time.Now())
+		t.announceLocked()
+	}
+}

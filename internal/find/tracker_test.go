@@ -1,0 +1,297 @@
+package find
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cellnode/cellnode/internal/link"
+	"github.com/cellnode/cellnode/internal/record"
+)
+
+// fakeNet answers for instances without a network. Everything takes one millisecond of the bubble's time.
+type fakeNet struct {
+	mu     sync.Mutex
+	up     map[peer.ID]*fakeInstance
+	probes map[peer.ID]int
+}
+
+type fakeInstance struct {
+	signer
+	incarnation uint64
+	refuse      error
+	push        chan link.List // what its watchers are told
+}
+
+func newFakeNet() *fakeNet {
+	return &fakeNet{up: map[peer.ID]*fakeInstance{}, probes: map[peer.ID]int{}}
+}
+
+func (n *fakeNet) start(s signer, incarnation uint64) *fakeInstance {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := &fakeInstance{signer: s, incarnation: incarnation, push: make(chan link.List, 8)}
+	n.up[s.peer] = i
+	return i
+}
+
+func (n *fakeNet) stop(id peer.ID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.up, id)
+}
+
+func (n *fakeNet) instance(id peer.ID) (*fakeInstance, error) {
+	time.Sleep(time.Millisecond)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	i := n.up[id]
+	if i == nil {
+		return nil, errLost
+	}
+	return i, i.refuse
+}
+
+func (n *fakeNet) Probe(_ context.Context, to link.Target, _ link.Hello) (link.Probe, error) {
+	n.mu.Lock()
+	n.probes[to.Peer]++
+	n.mu.Unlock()
+	i, err := n.instance(to.Peer)
+	if err != nil {
+		return link.Probe{}, err
+	}
+	return link.Probe{RTT: time.Millisecond, Path: "tcp", Welcome: link.Welcome{
+		Code: link.CodeOK, State: record.Serving, Incarnation: i.incarnation, Record: i.record(i.incarnation, 0, record.Serving).Envelope,
+	}}, nil
+}
+
+func (n *fakeNet) Open(_ context.Context, to link.Target, _ link.Hello) (*link.Conn, error) {
+	_, err := n.instance(to.Peer)
+	return nil, err
+}
+
+func (n *fakeNet) Watch(ctx context.Context, to link.Target, _ link.Hello, each func(link.List)) error {
+	i, err := n.instance(to.Peer)
+	if err != nil {
+		return err
+	}
+	each(link.List{Full: true})
+	for {
+		select {
+		case l := <-i.push:
+			each(l)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func seedWay(signers ...signer) Way {
+	return Way{Name: Seed, Run: func(_ context.Context, sink Sink) error {
+		for _, s := range signers {
+			sink.Found(Candidate{Peer: s.peer, Addrs: testAddr, Way: Seed, Trusted: true})
+		}
+		return nil
+	}}
+}
+
+// tracker starts one in a bubble whose clock stands at the time of the test's records.
+func tracker(t *testing.T, n *fakeNet, follow int, ways ...Way) *Tracker {
+	t.Helper()
+	tr := New(Config{Request: Request{Cell: testCell}, Ways: ways, Dialer: n, Follow: follow})
+	t.Cleanup(func() { tr.Close() })
+	return tr
+}
+
+// inBubble runs f in virtual time that begins at start, because records carry real times.
+func inBubble(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		saved := start
+		start = time.Now()
+		defer func() { start = saved }()
+		f(t)
+	})
+}
+
+func TestFirstAnswerIsUsedWhileOthersAreSilent(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a, dead := newFakeNet(), newSigner(t), newSigner(t)
+		n.start(a, 1)
+		hanging := Way{Name: DHT, Run: func(ctx context.Context, _ Sink) error { <-ctx.Done(); return ctx.Err() }}
+		tr := tracker(t, n, 0, seedWay(dead, a), hanging)
+		began := time.Now()
+		s, err := tr.Wait(t.Context())
+		if err != nil || s.Instances[0].Peer != a.peer {
+			t.Fatalf("got %+v, %v", s.Instances, err)
+		}
+		if took := time.Since(began); took > 10*time.Millisecond {
+			t.Errorf("waited %s for a way that hangs or an instance that is dead", took)
+		}
+	})
+}
+
+func TestListSettlesWhileOneWayHangs(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a := newFakeNet(), newSigner(t)
+		n.start(a, 1)
+		hanging := Way{Name: DHT, Run: func(ctx context.Context, _ Sink) error { <-ctx.Done(); return ctx.Err() }}
+		tr := tracker(t, n, 0, seedWay(a), hanging)
+		began := time.Now()
+		settled(t, tr, 1)
+		if took := time.Since(began); took > 2*quietAfter {
+			t.Errorf("settled after %s", took)
+		}
+	})
+}
+
+func TestNothingFoundIsNotSettledWhileAWayGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		slow := Way{Name: DHT, Run: func(ctx context.Context, _ Sink) error {
+			select {
+			case <-time.After(10 * time.Second):
+			case <-ctx.Done():
+			}
+			return nil
+		}}
+		tr := tracker(t, newFakeNet(), 0, slow)
+		began := time.Now()
+		settled(t, tr, 0)
+		if took := time.Since(began); took < 10*time.Second {
+			t.Errorf("settled after %s", took)
+		}
+	})
+}
+
+func TestNoneSaysWhatEachWayAndCandidateAnswered(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, dead, other := newFakeNet(), newSigner(t), newSigner(t)
+		n.start(other, 1).refuse = &link.Refused{Code: link.CodeCell, Detail: "not served here"}
+		broken := Way{Name: DHT, Run: func(context.Context, Sink) error { return errors.New("no entry point answers") }}
+		tr := tracker(t, n, 2, seedWay(dead, other), broken)
+		_, err := tr.Wait(t.Context())
+		var none *NoneError
+		if !errors.As(err, &none) {
+			t.Fatalf("got %v", err)
+		}
+		for _, want := range []string{testCell.String(), "seed: 2", "dht: no entry point answers", "lost", "not served here"} {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q is missing in: %v", want, err)
+			}
+		}
+	})
+}
+
+func TestPushedDeathPrunesAtOnceAndALiveOneStays(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a, b, c := newFakeNet(), newSigner(t), newSigner(t), newSigner(t)
+		var up []*fakeInstance
+		for _, s := range []signer{a, b, c} {
+			up = append(up, n.start(s, 1))
+		}
+		tr := tracker(t, n, 2, seedWay(a, b, c))
+		settled(t, tr, 3)
+		n.stop(c.peer)
+		began := time.Now()
+		for _, i := range up[:2] { // whichever of them is followed
+			i.push <- link.List{Gone: []link.Gone{{Peer: c.peer, Incarnation: 1, Reason: link.Dead}, {Peer: b.peer, Incarnation: 1, Reason: link.Dead}}}
+		}
+		up[2].push <- link.List{Gone: []link.Gone{{Peer: c.peer, Incarnation: 1, Reason: link.Dead}}}
+		awaitList(t, tr, func(s Snapshot) bool { return len(s.Instances) == 2 })
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("pruned after %s", took)
+		}
+		synctest.Wait()
+		if s := tr.Snapshot(); len(s.Instances) != 2 {
+			t.Errorf("a live one that was called dead is gone: %+v", s.Instances)
+		}
+	})
+}
+
+func TestFollowedInstanceThatDiesIsNoticedAndReplaced(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a, b := newFakeNet(), newSigner(t), newSigner(t)
+		n.start(a, 1)
+		n.start(b, 1)
+		tr := tracker(t, n, 1, seedWay(a, b))
+		settled(t, tr, 2)
+		n.stop(a.peer)
+		n.stop(b.peer)
+		// Nobody pushes anything, and the streams hang: the tracker's own probes notice.
+		awaitList(t, tr, func(s Snapshot) bool { return len(s.Instances) == 0 })
+		n.start(b, 2)
+		awaitList(t, tr, func(s Snapshot) bool { return len(s.Instances) == 1 && s.Instances[0].Incarnation == 2 })
+	})
+}
+
+func TestNewcomerIsPushed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a, b := newFakeNet(), newSigner(t), newSigner(t)
+		up := n.start(a, 1)
+		tr := tracker(t, n, 2, seedWay(a))
+		settled(t, tr, 1)
+		n.start(b, 1)
+		began := time.Now()
+		up.push <- link.List{Members: []link.Member{{Record: b.record(1, 0, record.Serving)}}}
+		s := awaitList(t, tr, func(s Snapshot) bool { return len(s.Instances) == 2 })
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("took %s", took)
+		}
+		at := slices.IndexFunc(s.Instances, func(i Instance) bool { return i.Peer == b.peer })
+		if at < 0 || !slices.Equal(s.Instances[at].Sources, []string{List}) {
+			t.Errorf("got %+v", s.Instances)
+		}
+	})
+}
+
+func TestRecordOfAnotherIsNoAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a, impostor := newFakeNet(), newSigner(t), newSigner(t)
+		n.start(a, 1)
+		n.mu.Lock()
+		n.up[impostor.peer] = n.up[a.peer] // answers, with a's record
+		n.mu.Unlock()
+		tr := tracker(t, n, 0, seedWay(impostor))
+		if s, err := tr.Wait(t.Context()); err == nil {
+			t.Fatalf("listed: %+v", s.Instances)
+		}
+	})
+}
+
+func TestCloseEndsEverything(t *testing.T) {
+	inBubble(t, func(t *testing.T) { // the bubble fails if a goroutine is left
+		n, a := newFakeNet(), newSigner(t)
+		n.start(a, 1)
+		tr := New(Config{Request: Request{Cell: testCell}, Ways: []Way{seedWay(a)}, Dialer: n, Follow: 2})
+		settled(t, tr, 1)
+		if err := errors.Join(tr.Close(), tr.Close()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func settled(t *testing.T, tr *Tracker, instances int) {
+	t.Helper()
+	s, err := tr.Settle(t.Context())
+	if err != nil || len(s.Instances) != instances {
+		t.Fatalf("settled with %d instances, want %d: %v", len(s.Instances), instances, err)
+	}
+}
+
+func awaitList(t *testing.T, tr *Tracker, done func(Snapshot) bool) Snapshot {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := tr.until(ctx, done)
+	if err != nil {
+		t.Fatalf("within a minute: %v; known: %+v", err, s.Instances)
+	}
+	return s
+}
