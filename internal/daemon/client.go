@@ -1,0 +1,112 @@
+package daemon
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// maxReply bounds one answer of a node, in bytes.
+const maxReply = 16 << 20
+
+// A Client asks one node through its Unix socket. It may be used by many goroutines.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient returns a client of the node at a socket. It opens nothing yet.
+func NewClient(socket string) *Client {
+	var d net.Dialer
+	return &Client{socket, &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", socket)
+		},
+		IdleConnTimeout: 10 * time.Second,
+	}}}
+}
+
+// Close gives back idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status returns what the node says of itself.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Find asks the node for the instances of a cell.
+func (c *Client) Find(ctx context.Context, q Query) (r Reply, err error) {
+	return r, c.call(ctx, http.MethodPost, "/v1/find", q, &r)
+}
+
+// Watch calls each with every list that the node pushes, until ctx ends, the node goes, or each fails; it returns
+// that error.
+func (c *Client) Watch(ctx context.Context, q Query, each func(Reply) error) error {
+	body, err := c.send(ctx, http.MethodPost, "/v1/watch", q)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	lines := bufio.NewScanner(body)
+	lines.Buffer(nil, maxReply)
+	for lines.Scan() {
+		var r Reply
+		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+			return fmt.Errorf("daemon: %s: %w", c.socket, err)
+		}
+		if err := each(r); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(ctx.Err(), lines.Err()); err != nil {
+		return err
+	}
+	return io.ErrUnexpectedEOF
+}
+
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	body, err := c.send(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := json.NewDecoder(io.LimitReader(body, maxReply)).Decode(out); err != nil {
+		return fmt.Errorf("daemon: %s: %w", c.socket, err)
+	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, fmt.Errorf("daemon: %w", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://cellnode"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("daemon: %w", err)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("daemon: the node at %s does not answer: %w", c.socket, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	e := &Error{Code: 4}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(e); err != nil {
+		e.Message = fmt.Sprintf("daemon: the node at %s answers %s", c.socket, resp.Status)
+	}
+	return nil, e
+}
