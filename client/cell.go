@@ -1,0 +1,115 @@
+package client
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/manifest"
+)
+
+// Found is what is known of a cell.
+type Found struct {
+	Cell manifest.Cell
+	find.Snapshot
+}
+
+// cell is one cell that the client looks for.
+type cell struct {
+	*Resolved
+	tracker *find.Tracker
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+// start begins to look for a cell in every way that the configuration leaves open.
+func (c *Client) start(r *Resolved) *cell {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &cell{Resolved: r, stop: stop}
+	follow := 2
+	if !c.uses(find.List) {
+		follow = 0
+	}
+	s.tracker = find.New(find.Config{
+		Request: r.request(), Ways: c.ways(r), Dialer: c.dialer, Follow: follow, Log: c.log,
+	})
+	if c.home != nil && c.uses(find.Cache) {
+		s.wg.Go(func() { c.keepCache(ctx, s) })
+	}
+	return s
+}
+
+func (s *cell) close() error {
+	s.stop()
+	err := s.tracker.Close()
+	s.wg.Wait()
+	return err
+}
+
+func (c *Client) uses(way string) bool {
+	return len(c.cfg.Only) == 0 || slices.Contains(c.cfg.Only, way)
+}
+
+// ways are the ways of finding, the nearest and cheapest first.
+func (c *Client) ways(r *Resolved) []find.Way {
+	all := []find.Way{
+		{Name: find.Local, Run: func(_ context.Context, sink find.Sink) error { return c.localWay(r, sink) }},
+		{Name: find.Seed, Run: func(ctx context.Context, sink find.Sink) error { return c.seedWay(ctx, r, sink) }},
+		{Name: find.Cache, Run: func(_ context.Context, sink find.Sink) error { return c.cacheWay(r, sink) }},
+	}
+	ways := slices.DeleteFunc(all, func(w find.Way) bool {
+		return !c.uses(w.Name) || c.home == nil && w.Name != find.Seed
+	})
+	if c.uses(find.DHT) || c.uses(find.MDNS) || c.uses(find.Gossip) {
+		ways = append(ways, c.node.ways(r, c.cfg.Only)...)
+	}
+	return ways
+}
+
+// localWay names the services of this machine whose node holds its lock.
+func (c *Client) localWay(r *Resolved, sink find.Sink) error {
+	running, err := c.home.Running()
+	cid, req := r.Cell.ID().String(), r.request()
+	for _, s := range running {
+		if s.CID != cid || s.Socket == "" {
+			continue
+		}
+		if req.Fingerprint != "" && s.Fingerprint != req.Fingerprint || req.Commit != "" && s.Commit != req.Commit {
+			continue
+		}
+		id, decodeErr := peer.Decode(s.Peer)
+		if decodeErr != nil {
+			err = decodeErr
+			continue
+		}
+		sink.Found(find.Candidate{Peer: id, Way: find.Local, Socket: s.Socket, Commit: s.Commit, Fingerprint: s.Fingerprint})
+	}
+	return err
+}
+
+// gitTimeout bounds what a search spends on reading a repository's seed list.
+const gitTimeout = 20 * time.Second
+
+// seedWay names the instances of Cell.lock at once, and then those of the repository's seed list.
+func (c *Client) seedWay(ctx context.Context, r *Resolved, sink find.Sink) error {
+	if r.Locked != nil {
+		foundSeeds(r.Locked.Seeds, find.Seed, sink)
+	}
+	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
+	defer cancel()
+	list, err := c.source.Seeds(ctx, r.Git, r.Cell.Tag)
+	if list != nil {
+		foundSeeds(list.Instances, find.Seed, sink)
+	}
+	return err
+}
+
+func foundSeeds(seeds []manifest.Seed, way string, sink find.Sink) {
+	for _, s := range seeds {
+		sink.Found(find.Candidate{Peer: s.Peer, Addrs: s.Addrs, Way: way, Trusted: true})
+	}
+}

@@ -1,0 +1,183 @@
+// Package client turns a cell's name into a connection to the nearest live instance of it.
+//
+//	conn, err := client.Dial(ctx, "exchange")
+//
+// A cell is a name from the nearest Cell.toml (searched upwards from the working directory, then in CELL_FILE), or
+// host/path@tag, or URL@tag. Instances are looked for in all ways at once: services on this machine, the seeds of
+// Cell.lock and of the repository, those that answered last time, the machine's node if one runs, and the DHT if
+// package overlay/embed is imported. The first that answers is used; those that die are pruned; a call never waits for
+// a dead one.
+//
+// The package needs no libp2p host, swarm or DHT.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/internal/link"
+	"github.com/cellnode/cellnode/internal/source"
+)
+
+// Config configures a Client. The zero value is usable.
+type Config struct {
+	// Dir is where the search for Cell.toml begins; empty means the working directory.
+	Dir string
+	// Home is the directory that DESIGN calls ~/.cell; empty means CELL_HOME, else ~/.cell. It need not exist.
+	Home string
+	// AllowOpen takes cells that name no publishers: anybody can answer as an instance of such a cell. It goes for
+	// cells named by their repository; a Cell.toml says it for each of its own (allow_open).
+	AllowOpen bool
+	// Only restricts the ways of finding; empty means all.
+	Only []string
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// A Client finds and dials cells. Connections, probes and what is known of each cell are shared by all its callers;
+// its methods may be called by any number of goroutines.
+type Client struct {
+	cfg    Config
+	home   *home.Dir // nil where there is none
+	source *source.Source
+	dialer *link.Dialer
+	log    *slog.Logger
+
+	mu     sync.Mutex
+	cells  map[string]*cell
+	node   *lazyNode
+	closed bool
+}
+
+// ErrClosed is returned by calls to a Client that has been closed.
+var ErrClosed = errors.New("client: closed")
+
+// New returns a client. It opens nothing until a cell is asked for.
+func New(cfg Config) (*Client, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{cfg: cfg, log: cfg.Log, cells: map[string]*cell{}}
+	var err error
+	if c.home, err = openHome(cfg.Home); err != nil {
+		return nil, err
+	}
+	if c.source, err = newSource(c.home, cfg.Log); err != nil {
+		return nil, err
+	}
+	if c.dialer, err = link.NewDialer(link.DialerConfig{Log: cfg.Log}); err != nil {
+		return nil, err
+	}
+	c.node = newLazyNode(c.home, cfg.Log)
+	return c, nil
+}
+
+// Close ends every search and gives back every idle connection; connections in use stay. It returns when the client's
+// goroutines have ended and may be called more than once.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	cells := c.cells
+	c.cells, c.closed = nil, true
+	c.mu.Unlock()
+	var errs []error
+	for _, s := range cells {
+		errs = append(errs, s.close())
+	}
+	errs = append(errs, c.node.close(), c.dialer.Close())
+	return errors.Join(errs...)
+}
+
+// Dial opens a connection to the nearest live instance of a cell. Where none can be found it returns a *NoneError,
+// which says what each way of finding answered.
+func (c *Client) Dial(ctx context.Context, name string) (net.Conn, error) {
+	s, err := c.cell(name)
+	if err != nil {
+		return nil, err
+	}
+	conn, _, err := s.tracker.Dial(ctx)
+	return conn, err
+}
+
+// DialPeer opens a connection to the one instance of a cell with this peer ID.
+func (c *Client) DialPeer(ctx context.Context, name, id string) (net.Conn, error) {
+	s, err := c.cell(name)
+	if err != nil {
+		return nil, err
+	}
+	want, err := peer.Decode(id)
+	if err != nil {
+		return nil, fmt.Errorf("client: %q is not a peer ID: %w", id, err)
+	}
+	known := s.tracker.Snapshot()
+	for {
+		for _, i := range known.Instances {
+			if i.Peer == want {
+				return s.tracker.Open(ctx, i)
+			}
+		}
+		if known, err = s.tracker.Next(ctx, known); err != nil {
+			return nil, fmt.Errorf("client: instance %s of %s has not been found: %w", id, s.Cell, err)
+		}
+	}
+}
+
+// Settle returns when every way of finding the cell has been asked once and every candidate probed, or when ctx ends.
+func (c *Client) Settle(ctx context.Context, name string) (Found, error) {
+	s, err := c.cell(name)
+	if err != nil {
+		return Found{}, err
+	}
+	known, err := s.tracker.Settle(ctx)
+	return Found{s.Cell, known}, err
+}
+
+// Watch calls each with what is known of the cell, at once and after each change, until ctx ends or each fails; it
+// returns that error.
+func (c *Client) Watch(ctx context.Context, name string, each func(Found) error) error {
+	s, err := c.cell(name)
+	if err != nil {
+		return err
+	}
+	known := s.tracker.Snapshot()
+	for {
+		if err := each(Found{s.Cell, known}); err != nil {
+			return err
+		}
+		if known, err = s.tracker.Next(ctx, known); err != nil {
+			return err
+		}
+	}
+}
+
+// cell returns what the client knows of a cell, beginning to look for it if this is the first call.
+func (c *Client) cell(name string) (*cell, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	if s := c.cells[name]; s != nil {
+		return s, nil
+	}
+	r, err := c.Resolve(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.admit(c.cfg.AllowOpen); err != nil {
+		return nil, err
+	}
+	s := c.start(r)
+	c.cells[name] = s
+	return s, nil
+}
+
+// NoneError says that no live instance was found, and what each way and each candidate answered.
+type NoneError = find.NoneError

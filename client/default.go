@@ -1,0 +1,51 @@
+package client
+
+import (
+	"context"
+	"net"
+	"sync"
+)
+
+var shared struct {
+	once   sync.Once
+	client *Client
+	err    error
+}
+
+// Default returns the client that the functions of this package share. It is made at the first call, with the zero
+// Config, and lives as long as the process.
+func Default() (*Client, error) {
+	shared.once.Do(func() { shared.client, shared.err = New(Config{}) })
+	return shared.client, shared.err
+}
+
+// An Option changes one call.
+type Option func(*options)
+
+type options struct{ allowOpen bool }
+
+// AllowOpen takes the cell even if it names no publishers, which means that anybody can answer as an instance of it.
+func AllowOpen() Option { return func(o *options) { o.allowOpen = true } }
+
+var sharedOpen struct {
+	once   sync.Once
+	client *Client
+	err    error
+}
+
+// Dial opens a connection to the nearest live instance of a cell, with the Default client.
+func Dial(ctx context.Context, cell string, opts ...Option) (net.Conn, error) {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	c, err := Default()
+	if o.allowOpen {
+		sharedOpen.once.Do(func() { sharedOpen.client, sharedOpen.err = New(Config{AllowOpen: true}) })
+		c, err = sharedOpen.client, sharedOpen.err
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.Dial(ctx, cell)
+}

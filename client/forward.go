@@ -1,0 +1,50 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/cellnode/cellnode/internal/pipe"
+)
+
+// forwardDialTimeout is how long a connection to Forward's listener may wait for a live instance.
+const forwardDialTimeout = 30 * time.Second
+
+// Forward passes every connection that l accepts on to the nearest live instance of the cell, until ctx ends or l
+// fails. It closes l, and returns when all its connections have ended; ctx's end is no error.
+func (c *Client) Forward(ctx context.Context, l net.Listener, name string) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	defer l.Close()
+	for {
+		local, err := l.Accept()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		wg.Go(func() { c.forwardOne(ctx, local, name) })
+	}
+}
+
+func (c *Client) forwardOne(ctx context.Context, local net.Conn, name string) {
+	dialCtx, cancel := context.WithTimeout(ctx, forwardDialTimeout)
+	defer cancel()
+	remote, err := c.Dial(dialCtx, name)
+	if err != nil {
+		c.log.Error("connection not forwarded", "cell", name, "err", err)
+		local.Close()
+		return
+	}
+	if err := pipe.Join(ctx, local, remote); err != nil && !errors.Is(err, context.Canceled) {
+		c.log.Debug("forwarded connection ended", "cell", name, "err", err)
+	}
+}

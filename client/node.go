@@ -1,0 +1,181 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cellnode/cellnode/internal/daemon"
+	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/manifest"
+)
+
+// A Node is a member of the network that a client asks beyond seeds: the machine's daemon, or a node in this process.
+type Node interface {
+	// Ways returns the node's ways of finding a cell.
+	Ways(cell manifest.Cell) []find.Way
+	// Close ends the node, if it is this process's.
+	Close() error
+}
+
+// A NodeMaker starts a node in this process, with entry points from the client's own files.
+type NodeMaker func(ctx context.Context, h *home.Dir, log *slog.Logger) (Node, error)
+
+var embedded struct {
+	sync.Mutex
+	make NodeMaker
+}
+
+// RegisterNode says how a client without a daemon gets a node of its own. Package overlay/embed calls it when it is
+// imported.
+func RegisterNode(m NodeMaker) {
+	embedded.Lock()
+	defer embedded.Unlock()
+	embedded.make = m
+}
+
+func nodeMaker() NodeMaker {
+	embedded.Lock()
+	defer embedded.Unlock()
+	return embedded.make
+}
+
+// lazyNode is the client's node, started when a search first needs it. No search waits for it.
+type lazyNode struct {
+	home *home.Dir
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	node   Node
+	err    error
+	closed bool
+}
+
+func newLazyNode(h *home.Dir, log *slog.Logger) *lazyNode { return &lazyNode{home: h, log: log} }
+
+func (l *lazyNode) close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.node == nil {
+		return nil
+	}
+	return l.node.Close()
+}
+
+// embeddedNode returns the node of this process.
+func (l *lazyNode) embeddedNode(ctx context.Context) (Node, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, ErrClosed
+	}
+	if l.node == nil && l.err == nil {
+		l.node, l.err = nodeMaker()(ctx, l.home, l.log)
+	}
+	return l.node, l.err
+}
+
+// ways are the ways of finding that need a node. With a daemon they are its own; otherwise those of the embedded node,
+// which is started by the first of them that runs.
+func (l *lazyNode) ways(r *Resolved, only []string) []find.Way {
+	wanted := func(w find.Way) bool { return len(only) == 0 || slices.Contains(only, w.Name) }
+	if socket := daemonSocket(l.home); socket != "" {
+		return []find.Way{{Name: "node", Run: func(ctx context.Context, sink find.Sink) error {
+			return askDaemon(ctx, socket, r, only, sink)
+		}}}
+	}
+	if nodeMaker() == nil {
+		return nil
+	}
+	var ways []find.Way
+	for _, name := range []string{find.DHT, find.MDNS} {
+		w := find.Way{Name: name, Run: func(ctx context.Context, sink find.Sink) error {
+			return l.run(ctx, name, r, sink)
+		}}
+		if wanted(w) {
+			ways = append(ways, w)
+		}
+	}
+	return ways
+}
+
+func (l *lazyNode) run(ctx context.Context, name string, r *Resolved, sink find.Sink) error {
+	node, err := l.embeddedNode(ctx)
+	if err != nil {
+		return err
+	}
+	for _, w := range node.Ways(r.Cell) {
+		if w.Name == name {
+			return w.Run(ctx, sink)
+		}
+	}
+	return errors.New("switched off in config.toml")
+}
+
+// daemonSocket returns the socket of a node on this machine, or an empty string. CELL_DAEMON is off, auto (the
+// default) or a path.
+func daemonSocket(h *home.Dir) string {
+	switch v := os.Getenv("CELL_DAEMON"); v {
+	case "off":
+		return ""
+	case "", "auto":
+	default:
+		return v
+	}
+	if h == nil {
+		return ""
+	}
+	if path, err := h.SocketPath(daemon.Socket); err == nil && exists(path) {
+		return path
+	}
+	running, _ := h.Running() // what is damaged is said by the local way
+	for _, r := range running {
+		if r.API != "" && exists(r.API) {
+			return r.API
+		}
+	}
+	return ""
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// askDaemon takes what the machine's node pushes. An instance that the node no longer lists is probed by the tracker
+// itself before it goes.
+func askDaemon(ctx context.Context, socket string, r *Resolved, only []string, sink find.Sink) error {
+	c := daemon.NewClient(socket)
+	defer c.Close()
+	req := r.request()
+	q := daemon.Query{Repository: r.Cell.URL(), Tag: r.Cell.Tag, Commit: req.Commit, Fingerprint: req.Fingerprint, Only: only}
+	if r.Locked != nil {
+		q.Seeds = daemon.NewSeeds(r.Locked.Seeds)
+	}
+	listed := map[peer.ID]uint64{}
+	return c.Watch(ctx, q, func(reply daemon.Reply) error {
+		now := map[peer.ID]uint64{}
+		for _, i := range reply.Candidates(r.Cell, time.Now()) {
+			now[i.Peer] = i.Record.Incarnation
+			sink.Found(i)
+		}
+		for id, incarnation := range listed {
+			if _, still := now[id]; !still {
+				sink.Gone(find.Gone{Peer: id, Incarnation: incarnation})
+			}
+		}
+		listed = now
+		if reply.Settled {
+			sink.Listed()
+		}
+		return nil
+	})
+}
