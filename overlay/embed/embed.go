@@ -1,0 +1,51 @@
+// Package embed gives a client a DHT node of its own when no daemon runs on the machine. Import it for its effect:
+//
+//	import _ "github.com/cellnode/cellnode/overlay/embed"
+//
+// The node is started when a search first needs it, only dials, and ends with the client. Its entry points are those of
+// config.toml (or CELL_BOOTSTRAP).
+package embed
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+
+	"github.com/cellnode/cellnode/client"
+	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/manifest"
+	"github.com/cellnode/cellnode/overlay"
+)
+
+func init() { client.RegisterNode(start) }
+
+// start makes a node with a key of its own: a client is nobody's peer for long.
+func start(ctx context.Context, h *home.Dir, log *slog.Logger) (client.Node, error) {
+	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("embed: %w", err)
+	}
+	cfg := overlay.Config{Key: key, Log: log}
+	if h != nil {
+		settings, err := h.Config()
+		if err != nil {
+			return nil, err
+		}
+		cfg.Bootstrap, cfg.MDNS = settings.Peers(), settings.MDNS
+		cfg.NoDHT, cfg.Amino = settings.DHT == home.DHTOff, settings.DHT == home.DHTAmino
+	}
+	n, err := overlay.New(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return node{n}, nil
+}
+
+type node struct{ *overlay.Node }
+
+// Ways implements client.Node.
+func (n node) Ways(cell manifest.Cell) []find.Way { return n.Node.Ways(cell) }

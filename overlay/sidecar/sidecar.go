@@ -1,0 +1,296 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/cellnode/cellnode/internal/daemon"
+	"github.com/cellnode/cellnode/internal/health"
+	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/internal/pipe"
+	"github.com/cellnode/cellnode/internal/record"
+	"github.com/cellnode/cellnode/manifest"
+	"github.com/cellnode/cellnode/overlay"
+)
+
+// Config says what to run a node beside.
+type Config struct {
+	Instance Instance
+	// Upstream is where the service listens, unix:PATH or tcp:HOST:PORT. Empty: Command starts it.
+	Upstream string
+	// Command starts the service; it is told its socket in CELL_SOCKET, and its arguments are left as they are.
+	Command []string
+	// Seeds reads the seed list of the cell's repository; nil leaves it out.
+	Seeds SeedReader
+	// Home holds the node's key, settings and sockets.
+	Home *home.Dir
+	// Out and Err take what Command prints; nil discards it.
+	Out, Err io.Writer
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// A SeedReader reads the seed list of a repository at a tag.
+type SeedReader interface {
+	Seeds(ctx context.Context, url, tag string) (*manifest.SeedList, error)
+}
+
+// A Sidecar is a node beside one instance of a cell. Its methods may be called by any number of goroutines.
+type Sidecar struct {
+	cfg      Config
+	log      *slog.Logger
+	key      *home.Key
+	claim    *home.Registration
+	node     *overlay.Node
+	instance *overlay.Instance
+	command  *Command // nil with an upstream of its own
+	monitor  *health.Monitor
+	api      *daemon.Server
+	upstream Upstream
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	closing  sync.Once
+	closeErr error
+}
+
+// Start starts the service, if Config says so, waits until it is there, and joins its cell. ctx bounds this call alone.
+// If Start fails, nothing of it is left running.
+func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	run, cancel := context.WithCancel(context.Background())
+	s := &Sidecar{cfg: cfg, log: cfg.Log, cancel: cancel}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	id := cfg.Instance
+	if s.key, err = cfg.Home.Key(id.Name); err != nil {
+		return nil, err
+	}
+	if s.claim, err = cfg.Home.Claim(id.Name, id.Cell.ID().String()); err != nil {
+		return nil, err
+	}
+	if err := s.startService(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.startNode(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.serve(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.Seeds != nil {
+		s.wg.Go(func() { s.readSeeds(run) })
+	}
+	return s, s.register()
+}
+
+// readSeeds tells the instance whom the repository names. A git host that does not answer is no error: the instance
+// meets its cell by the other ways, and git may be gone for good.
+func (s *Sidecar) readSeeds(ctx context.Context) {
+	cell := s.cfg.Instance.Cell
+	list, err := s.cfg.Seeds.Seeds(ctx, cell.URL(), cell.Tag)
+	if list != nil {
+		s.instance.Meet(list.Instances)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.Info("no seeds from the repository", "cell", cell.String(), "err", err)
+	}
+}
+
+// startService makes the upstream known, starting it if need be.
+func (s *Sidecar) startService(ctx context.Context) (err error) {
+	if s.cfg.Upstream != "" {
+		s.upstream, err = ParseUpstream(s.cfg.Upstream)
+		return err
+	}
+	socket, err := s.claim.Socket()
+	if err != nil {
+		return err
+	}
+	if s.upstream, err = ParseUpstream("unix:" + socket); err != nil {
+		return err
+	}
+	s.command, err = StartCommand(ctx, CommandConfig{
+		Args: s.cfg.Command, Socket: s.upstream, Name: s.cfg.Instance.Name, Env: s.cfg.Instance.environment(),
+		Stdout: s.cfg.Out, Stderr: s.cfg.Err,
+	})
+	return err
+}
+
+func (s *Sidecar) startNode(ctx context.Context) error {
+	cfg, err := NodeConfig(s.cfg.Home, s.key.Priv, s.log)
+	if err != nil {
+		return err
+	}
+	s.node, err = overlay.New(ctx, cfg)
+	return err
+}
+
+// serve joins the cell. An instance whose service is not well yet says so from its first record on.
+func (s *Sidecar) serve(ctx context.Context) error {
+	id := s.cfg.Instance
+	check, err := health.New(id.Health, s.upstream.DialOnce, id.Dir)
+	if err != nil {
+		return err
+	}
+	incarnation, err := s.key.Incarnation(0)
+	if err != nil {
+		return err
+	}
+	first := record.Serving
+	if err := health.Once(ctx, id.Health, check); err != nil {
+		first = record.Unhealthy
+		s.log.Warn("the service is not well yet", "upstream", s.upstream.String(), "err", err)
+	}
+	s.instance, err = s.node.Serve(ctx, overlay.Service{
+		Cell: id.Cell, Commit: id.Commit, Fingerprint: id.Fingerprint, Incarnation: incarnation,
+		State: first, Upstream: s.upstream.String(), Handle: s.handle,
+	})
+	if err != nil {
+		return err
+	}
+	s.monitor, err = health.Watch(id.Health, check, s.healthChanged)
+	return err
+}
+
+// handle joins a client to the service. A service that is not there for a moment is waited for; one that stays away
+// costs the client its connection.
+func (s *Sidecar) handle(ctx context.Context, client net.Conn) {
+	up, err := s.upstream.Dial(ctx)
+	if err != nil {
+		s.log.Warn("no connection to the service", "upstream", s.upstream.String(), "err", err)
+		pipe.Abort(client, err)
+		return
+	}
+	if err := pipe.Join(ctx, client, up); err != nil {
+		s.log.Debug("connection ended", "err", err)
+	}
+}
+
+func (s *Sidecar) healthChanged(err error) {
+	state := record.Serving
+	if err != nil {
+		state = record.Unhealthy
+		s.log.Warn("the service is not well", "upstream", s.upstream.String(), "err", err)
+	}
+	if err := s.instance.SetState(state); err != nil {
+		s.log.Error("state not published", "state", state.String(), "err", err)
+	}
+}
+
+// register opens the node's API and writes run/NAME.json, by which the clients of this machine find both.
+func (s *Sidecar) register() error {
+	id, peer := s.cfg.Instance, s.node.ID().String()
+	base := "node-" + peer[max(0, len(peer)-8):] + ".sock"
+	l, err := s.cfg.Home.Listen(base)
+	if err != nil {
+		return fmt.Errorf("sidecar: %w", err)
+	}
+	s.api = daemon.Serve(l, s.node.API(), s.log)
+	return s.claim.Publish(home.Running{
+		Name: id.Name, Cell: id.Cell.String(), CID: id.Cell.ID().String(), Peer: peer, Commit: id.Commit,
+		Fingerprint: id.Fingerprint, Socket: s.upstream.String(), API: l.Addr().String(),
+	})
+}
+
+// Node returns the node, which the Sidecar owns.
+func (s *Sidecar) Node() *overlay.Node { return s.node }
+
+// Done is closed when the service that Start started has ended by itself; without one it is never closed.
+func (s *Sidecar) Done() <-chan struct{} {
+	if s.command == nil {
+		return nil
+	}
+	return s.command.Done()
+}
+
+// Leave says goodbye, lets the calls that are under way finish, and ends the service that Start started. It returns
+// when no client is connected any more, or with ctx's error when that ends first. Close must still be called.
+func (s *Sidecar) Leave(ctx context.Context) error {
+	s.monitor.Close() // a service that is asked to stop is not ill
+	goodbye, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := s.instance.Leave(goodbye); err != nil {
+		s.log.Warn("goodbye not handed to every neighbour", "err", err)
+	}
+	if s.command != nil {
+		// Its own graceful stop tells its clients to go elsewhere (in HTTP/2 by GOAWAY).
+		if err := s.command.Stop(ctx); err != nil {
+			return err
+		}
+	}
+	return s.instance.Drained(ctx)
+}
+
+// Close ends everything at once and returns when it has ended. It may be called more than once.
+func (s *Sidecar) Close() error {
+	s.closing.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Sidecar) close() error {
+	var errs []error
+	s.cancel()
+	s.wg.Wait()
+	if s.monitor != nil {
+		s.monitor.Close()
+	}
+	if s.api != nil {
+		errs = append(errs, s.api.Close())
+	}
+	if s.node != nil {
+		errs = append(errs, s.node.Close())
+	}
+	if s.command != nil {
+		errs = append(errs, s.command.Close())
+	}
+	if s.claim != nil {
+		errs = append(errs, s.claim.Close())
+	}
+	if s.key != nil {
+		errs = append(errs, s.key.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// NodeConfig returns the configuration of a node with this key, from the settings of a home directory.
+func NodeConfig(dir *home.Dir, key crypto.PrivKey, log *slog.Logger) (overlay.Config, error) {
+	settings, err := dir.Config()
+	if err != nil {
+		return overlay.Config{}, err
+	}
+	cfg := overlay.Config{
+		Key: key, Bootstrap: settings.Peers(), NoDHT: settings.DHT == home.DHTOff, Amino: settings.DHT == home.DHTAmino,
+		MDNS: settings.MDNS, Log: log,
+	}
+	if cfg.Listen, err = multiaddrs(settings.Listen); err != nil {
+		return overlay.Config{}, err
+	}
+	cfg.Advertise, err = multiaddrs(settings.Advertise)
+	return cfg, err
+}
+
+func multiaddrs(texts []string) ([]ma.Multiaddr, error) {
+	var list []ma.Multiaddr
+	for _, text := range texts {
+		a, err := ma.NewMultiaddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("sidecar: address %q: %w", text, err)
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
