@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cellnode/cellnode/client"
+	"github.com/cellnode/cellnode/internal/daemon"
+	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/link"
+	"github.com/cellnode/cellnode/internal/source"
+)
+
+// The exit codes; they are part of the command's contract.
+const (
+	exitDone        = 0
+	exitNone        = 1 // no live instance
+	exitUsage       = 2 // bad usage or bad input
+	exitRefused     = 3 // by policy
+	exitUnreachable = 4 // network or git
+	exitMismatch    = 5 // another interface than wanted
+)
+
+// errSilent ends a command with exitNone after it has said everything itself.
+var errSilent = errors.New("nothing more to say")
+
+// codeError gives an error its exit code.
+type codeError struct {
+	code int
+	err  error
+}
+
+func (e *codeError) Error() string { return e.err.Error() }
+func (e *codeError) Unwrap() error { return e.err }
+
+func usage(format string, args ...any) error {
+	return &codeError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func unreachable(format string, args ...any) error {
+	return &codeError{exitUnreachable, fmt.Errorf(format, args...)}
+}
+
+// exitCode returns what the process ends with. An error that nothing is known of is bad input.
+func exitCode(err error) int {
+	var (
+		coded  *codeError
+		api    *daemon.Error
+		none   *find.NoneError
+		open   *client.OpenError
+		remote *source.UnreachableError
+	)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &coded):
+		return coded.code
+	case errors.As(err, &api):
+		return api.Code
+	case errors.As(err, &open):
+		return exitRefused
+	case errors.As(err, &none):
+		return noneCode(none)
+	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded):
+		return exitNone
+	case errors.As(err, &remote):
+		return exitUnreachable
+	}
+	return exitUsage
+}
+
+// noneCode tells instances that are there with another interface from no instances.
+func noneCode(e *find.NoneError) int {
+	mismatch := func(r find.Refusal) bool {
+		var refused *link.Refused
+		return errors.As(r.Err, &refused) && (refused.Code == link.CodeFingerprint || refused.Code == link.CodeCommit)
+	}
+	if slices.ContainsFunc(e.Refusals, mismatch) {
+		return exitMismatch
+	}
+	return exitNone
+}

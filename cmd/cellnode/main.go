@@ -1,0 +1,64 @@
+// Command cellnode runs a node beside an instance of a cell, finds and dials live instances by the cell's name, and
+// steers local networks of nodes. `cellnode help` lists what it does.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	_ "github.com/cellnode/cellnode/overlay/embed" // find works without a daemon
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+
+// run is main without the process: it returns the exit code.
+func run(args []string, in io.Reader, out, errs io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errs)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !errors.Is(err, errSilent) {
+		fmt.Fprintf(errs, "cellnode: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "cellnode",
+		Short: "Find and call live instances of a service by the name of its git repository",
+		Long: `cellnode finds live instances of a cell – a service in a git repository, at a tag –
+anywhere, with no hub in the middle.
+
+A CELL is a name from the nearest Cell.toml, or host/path@tag, or URL@tag.
+
+Exit codes: 0 done or found, 1 none live, 2 bad usage or bad input, 3 refused by
+policy, 4 network or git unreachable, 5 interface mismatch.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	f := new(globals)
+	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON, one object a line where the output is a stream")
+	root.PersistentFlags().DurationVar(&f.timeout, "timeout", 0, "give up after this time (0: the command's own default)")
+	root.PersistentFlags().BoolVarP(&f.verbose, "verbose", "v", false, "log what happens to standard error")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%w (see `%s --help`)", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		newRun(f), newDaemon(f), newStatus(f),
+		newFind(f), newWatch(f), newPing(f), newForward(f),
+		newID(f), newTestnet(f), newVersion(f),
+	)
+	return root
+}

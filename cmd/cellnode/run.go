@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cellnode/cellnode/internal/daemon"
+	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/internal/source"
+	"github.com/cellnode/cellnode/overlay"
+	"github.com/cellnode/cellnode/overlay/sidecar"
+)
+
+// drainTimeout is how long a leaving instance may finish the calls that are under way.
+const drainTimeout = 10 * time.Second
+
+// runFlags are what run is told.
+type runFlags struct {
+	upstream, cell, commit string
+	allowOpen              bool
+}
+
+func newRun(g *globals) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run (--upstream ADDRESS | -- COMMAND …)",
+		Short: "Run a node beside an instance of a cell, or start the instance too",
+		Long: `run joins the instance's cell, announces it, and passes clients on to it, until it is
+interrupted; then it says goodbye and lets the calls that are under way finish.
+
+Which cell it is, the checkout says: Cell.toml, and a clean tree at a tag. Elsewhere, as in a
+container, say it with --cell and --commit.`,
+		Example: `  cellnode run --upstream unix:/run/exchange.sock
+  cellnode run -- ./exchange
+  cellnode run --cell cell-hub.acme.com/acme/exchange@v1.3.0 --commit 8f3a… --upstream tcp:127.0.0.1:9000`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			started := cmd.ArgsLenAtDash() == 0 && len(args) > 0
+			if started == (f.upstream != "") || !started && len(args) > 0 {
+				return usage("run takes either --upstream unix:PATH or tcp:HOST:PORT, or -- and the command that starts the service")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runInstance(cmd, g, f, args) },
+	}
+	cmd.Flags().StringVar(&f.upstream, "upstream", "", "where the service listens: unix:PATH or tcp:HOST:PORT")
+	cmd.Flags().StringVar(&f.cell, "cell", "", "which cell this is, as host/path@tag or URL@tag (default: what the checkout says)")
+	cmd.Flags().StringVar(&f.commit, "commit", "", "the git commit that runs (with --cell)")
+	cmd.Flags().BoolVar(&f.allowOpen, "allow-open", false, "do not warn that the cell names no publishers")
+	return cmd
+}
+
+func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) error {
+	log := g.log(cmd, slog.LevelInfo)
+	dir, err := home.Open()
+	if err != nil {
+		return err
+	}
+	in, err := sidecar.Identify(cmd.Context(), ".", f.cell, f.commit)
+	if err != nil {
+		return err
+	}
+	if in.Open && !f.allowOpen {
+		log.Warn("this cell is OPEN: its Cell.toml names no publishers, so anybody can answer as an instance of it, and clients must write allow_open = true", "cell", in.Cell.String())
+	}
+	src, err := source.New(source.Config{CacheDir: dir.Path("cache", "git"), Log: log})
+	if err != nil {
+		return err
+	}
+	s, err := sidecar.Start(cmd.Context(), sidecar.Config{
+		Instance: in, Seeds: src, Upstream: f.upstream, Command: command, Home: dir, Log: log, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-cmd.Context().Done():
+	case <-s.Done():
+		log.Error("the service has ended by itself")
+		return errors.Join(leave(s, log), &codeError{exitNone, errors.New("the service has ended by itself")})
+	}
+	return leave(s, log)
+}
+
+// leave says goodbye and ends. A second interrupt ends at once, because the signal's handler is gone by then.
+func leave(s *sidecar.Sidecar, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := s.Leave(ctx); err != nil {
+		log.Warn("left with calls under way", "err", err)
+	}
+	return s.Close()
+}
+
+func newDaemon(g *globals) *cobra.Command {
+	cmd := &cobra.Command{Use: "daemon", Short: "The machine's node for clients"}
+	var foreground bool
+	start := &cobra.Command{
+		Use:   "start --foreground",
+		Short: "Run the machine's node: it finds cells for clients and carries the network, without an instance",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !foreground {
+				return usage("daemon start runs in the foreground only: pass --foreground, or let systemd keep it")
+			}
+			return runDaemon(cmd, g)
+		},
+	}
+	start.Flags().BoolVar(&foreground, "foreground", false, "stay in the foreground until interrupted")
+	cmd.AddCommand(start)
+	return cmd
+}
+
+func runDaemon(cmd *cobra.Command, g *globals) error {
+	log := g.log(cmd, slog.LevelInfo)
+	dir, err := home.Open()
+	if err != nil {
+		return err
+	}
+	key, err := dir.StoredKey("node") // CELL_KEY is for the instance beside which a node runs
+	if err != nil {
+		return err
+	}
+	defer key.Close()
+	cfg, err := sidecar.NodeConfig(dir, key.Priv, log)
+	if err != nil {
+		return err
+	}
+	n, err := overlay.New(cmd.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	l, err := dir.Listen(daemon.Socket)
+	if err != nil {
+		return fmt.Errorf("a node runs in %s already: %w", dir.Path(), err)
+	}
+	api := daemon.Serve(l, n.API(), log)
+	defer api.Close()
+	<-cmd.Context().Done()
+	return nil
+}

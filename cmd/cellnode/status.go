@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cellnode/cellnode/internal/daemon"
+	"github.com/cellnode/cellnode/internal/home"
+)
+
+const apiTimeout = 5 * time.Second
+
+func newStatus(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [NAME]",
+		Short: "Show the nodes of this machine: addresses, DHT, and for each instance how far it is announced",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usage("status takes at most one NAME")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := g.context(cmd, apiTimeout)
+			defer cancel()
+			dir, err := home.Open()
+			if err != nil {
+				return err
+			}
+			list, err := statuses(ctx, dir, args)
+			if err != nil {
+				return err
+			}
+			for _, s := range list {
+				if err := g.print(cmd, s, func(w io.Writer) error { return printStatus(w, s) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// statuses asks every node whose socket lies in the home directory.
+func statuses(ctx context.Context, dir *home.Dir, names []string) ([]daemon.Status, error) {
+	sockets, err := nodeSockets(dir, names)
+	if err != nil {
+		return nil, err
+	}
+	var list []daemon.Status
+	for _, path := range sockets {
+		c := daemon.NewClient(path)
+		s, err := c.Status(ctx)
+		c.Close()
+		if err != nil {
+			return nil, unreachable("%w", err)
+		}
+		list = append(list, s)
+	}
+	if len(list) == 0 {
+		return nil, &codeError{exitNone, fmt.Errorf("no node runs in %s: start one with `cellnode run` beside an instance, or `cellnode daemon start`", dir.Path())}
+	}
+	return list, nil
+}
+
+func nodeSockets(dir *home.Dir, names []string) ([]string, error) {
+	var list []string
+	if len(names) == 0 {
+		path, err := dir.SocketPath(daemon.Socket)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := os.Stat(path); err == nil {
+			list = append(list, path)
+		} else if !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	running, err := dir.Running()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range running {
+		if r.API != "" && (len(names) == 0 || r.Name == names[0]) {
+			list = append(list, r.API)
+		}
+	}
+	return list, nil
+}
+
+func printStatus(w io.Writer, s daemon.Status) error {
+	fmt.Fprintf(w, "node      %s  up %s  %s\n", s.Peer, time.Since(s.Started).Round(time.Second), s.Version)
+	fmt.Fprintf(w, "listening %s\n", orDash(strings.Join(s.Listen, " ")))
+	fmt.Fprintf(w, "reachable %s\n", orDash(strings.Join(s.Addrs, " ")))
+	fmt.Fprintf(w, "dht       %s, %d peers\n", s.DHT.State, s.DHT.Peers)
+	for _, i := range s.Instances {
+		fmt.Fprintf(w, "cell      %s  %s  %d members  commit %s  upstream %s\n", i.Cell, i.State, i.Members, short(i.Commit), orDash(i.Upstream))
+		fmt.Fprintf(w, "          %s\n", announced(i))
+	}
+	for _, n := range s.Notes {
+		fmt.Fprintf(w, "note      %s\n", n)
+	}
+	return nil
+}
+
+func announced(i daemon.CellStatus) string {
+	a := i.Announced
+	switch {
+	case a == nil:
+		return "not announced: the DHT is switched off"
+	case a.Error != "":
+		return "not announced: " + a.Error
+	case a.Alone:
+		return "alone: no other node yet"
+	case a.Last.IsZero():
+		return "announcing"
+	}
+	read := "not read back yet"
+	if a.ReadBack {
+		read = "read back"
+	}
+	return fmt.Sprintf("announced to %d nodes %s ago, %s, next in %s", a.Replicas, time.Since(a.Last).Round(time.Second), read, time.Until(a.Next).Round(time.Second))
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "–"
+	}
+	return s
+}
