@@ -1,0 +1,409 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/cellnode/cellnode/client"
+	pb "github.com/cellnode/cellnode/examples/trader/exchangepb"
+	"github.com/cellnode/cellnode/internal/daemon"
+	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/manifest"
+	"github.com/cellnode/cellnode/testnet"
+)
+
+// What is promised.
+const (
+	goneWithin   = 5 * time.Second
+	leftWithin   = time.Second
+	joinedWithin = 2 * time.Second
+)
+
+// startNetwork starts eight nodes, the last three with an instance, and writes their addresses where git and the
+// consumer have them.
+func (d *demo) startNetwork(ctx context.Context) (err error) {
+	start := time.Now()
+	d.net, err = testnet.Up(ctx, testnet.Config{
+		Dir: filepath.Join(d.dir, "net"), Binary: d.binary, Nodes: 8,
+		Cells: []testnet.Cell{{Repository: d.work, Tag: tag, Instances: 3}},
+	})
+	if err != nil {
+		return err
+	}
+	d.say("8 nodes are up, 3 of them serve the cell, announced and read back, in %.1f s", time.Since(start).Seconds())
+	status, err := d.status(ctx, d.instances()[0])
+	if err != nil {
+		return err
+	}
+	d.print = status.Instances[0].Fingerprint
+	seeds, err := seedsOf(d.instances())
+	if err != nil {
+		return err
+	}
+	if err := d.pushSeeds(ctx, seeds); err != nil {
+		return err
+	}
+	return d.writeConsumer(d.consumer, seeds)
+}
+
+func (d *demo) status(ctx context.Context, n testnet.Node) (daemon.Status, error) {
+	c := n.Client()
+	defer c.Close()
+	return c.Status(ctx)
+}
+
+// instances returns the running nodes that serve the cell.
+func (d *demo) instances() []testnet.Node {
+	return slices.DeleteFunc(d.net.Running(), func(n testnet.Node) bool { return n.Cell == "" })
+}
+
+func peersOf(nodes []testnet.Node) []string {
+	var list []string
+	for _, n := range nodes {
+		list = append(list, n.Peer)
+	}
+	return list
+}
+
+func seedsOf(nodes []testnet.Node) ([]manifest.Seed, error) {
+	var list []manifest.Seed
+	for _, n := range nodes {
+		id, err := peer.Decode(n.Peer)
+		if err != nil {
+			return nil, err
+		}
+		s := manifest.Seed{Peer: id}
+		for _, text := range n.Addrs {
+			a, err := ma.NewMultiaddr(text)
+			if err != nil {
+				return nil, err
+			}
+			s.Addrs = append(s.Addrs, a)
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// pushSeeds puts the list of instances into the repository, as a commit without parents on refs/cell/seeds.
+func (d *demo) pushSeeds(ctx context.Context, seeds []manifest.Seed) error {
+	list := manifest.SeedList{Cell: d.cell.ID(), Updated: time.Now().UTC().Truncate(time.Second), Instances: seeds}
+	data, err := list.Marshal()
+	if err != nil {
+		return err
+	}
+	blob, err := d.gitOutput(ctx, data, "hash-object", "-w", "--stdin")
+	if err != nil {
+		return err
+	}
+	tree, err := d.gitOutput(ctx, []byte("100644 blob "+blob+"\tinstances.json\n"), "mktree")
+	if err != nil {
+		return err
+	}
+	commit, err := d.gitOutput(ctx, []byte("seeds\n"), "commit-tree", tree)
+	if err != nil {
+		return err
+	}
+	_, err = d.gitOutput(ctx, nil, "update-ref", "refs/cell/seeds", commit)
+	return err
+}
+
+func (d *demo) gitOutput(ctx context.Context, in []byte, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "user.name=demo", "-c", "user.email=demo@localhost", "-C", d.bare()}, args...)...)
+	cmd.Stdin = bytes.NewReader(in)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("git %s: %w", args[0], err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// writeConsumer writes the two files that a consumer has: Cell.toml, and the lock that the build step leaves.
+func (d *demo) writeConsumer(dir string, seeds []manifest.Seed) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("[cell.exchange]\ngit = %q\ntag = %q\n\n[cell.exchange.policy]\nallow_open = true\n", d.url, tag)
+	if err := os.WriteFile(filepath.Join(dir, "Cell.toml"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	lock := manifest.Lock{Cells: []manifest.LockedCell{{Name: "exchange", Cell: d.cell, Git: d.url, Commit: d.commit, Fingerprint: d.print, Seeds: seeds}}}
+	data, err := lock.Marshal()
+	if err != nil {
+		return err
+	}
+	return manifest.WriteFile(filepath.Join(dir, "Cell.lock"), data, 0o600)
+}
+
+// meetConsumer lets a consumer find the cell by its name and begin to call it; every node is watched from here on.
+func (d *demo) meetConsumer(ctx context.Context) (err error) {
+	if d.client, err = client.New(client.Config{Dir: d.consumer, Home: filepath.Join(d.dir, "home")}); err != nil {
+		return err
+	}
+	start := time.Now()
+	found, err := d.client.Settle(ctx, "exchange")
+	if err != nil {
+		return err
+	}
+	d.say("the consumer finds %d instances in %.0f ms", len(found.Instances), float64(time.Since(start))/float64(time.Millisecond))
+	for _, i := range found.Instances {
+		d.say("  %s  %s  %s by %s, from %s", i.Peer, i.State, i.RTT.Round(10*time.Microsecond), i.Path, strings.Join(i.Sources, ","))
+	}
+	if len(found.Instances) != 3 {
+		return fmt.Errorf("the consumer finds %d instances, want 3", len(found.Instances))
+	}
+	d.watchers = newWatchers()
+	d.watchers.consumer(d.client, "exchange")
+	for _, n := range d.net.Running() {
+		d.watchers.node(n, d.query())
+	}
+	for _, id := range peersOf(d.instances()) {
+		if _, _, err := d.watchers.all(ctx, id, true, start); err != nil {
+			return err
+		}
+	}
+	if d.load, err = startLoad(d.client, "exchange"); err != nil {
+		return err
+	}
+	return d.moreCalls(ctx)
+}
+
+func (d *demo) query() daemon.Query { return daemon.Query{Repository: d.url, Tag: tag} }
+
+// moreCalls waits until calls are answered again.
+func (d *demo) moreCalls(ctx context.Context) error {
+	want := d.load.count() + 100
+	return until(ctx, "no calls are answered", func() bool { return d.load.count() >= want })
+}
+
+// kill ends the instance that the consumer calls with SIGKILL.
+func (d *demo) kill(ctx context.Context) error {
+	victim := d.nearest()
+	d.say("kill -9 of node %d, which the consumer is calling", victim.Index)
+	start := time.Now()
+	if err := d.net.Kill(victim.Index); err != nil {
+		return err
+	}
+	took, last, err := d.watchers.all(ctx, victim.Peer, false, start)
+	if err != nil {
+		return err
+	}
+	if err := d.claim("gone at every node and at the consumer after", took, goneWithin); err != nil {
+		return fmt.Errorf("%w (the last was %s)", err, last)
+	}
+	if err := d.moreCalls(ctx); err != nil {
+		return err
+	}
+	return d.confirm(ctx, peersOf(d.instances()))
+}
+
+// nearest returns the instance that the consumer's next call goes to.
+func (d *demo) nearest() testnet.Node {
+	list := d.instances()
+	found, _ := d.client.Settle(context.Background(), "exchange")
+	for _, i := range found.Instances {
+		for _, n := range list {
+			if n.Peer == i.Peer.String() {
+				return n
+			}
+		}
+	}
+	return list[0]
+}
+
+// leave ends an instance politely.
+func (d *demo) leave(ctx context.Context) error {
+	leaver := d.nearest()
+	d.say("node %d is asked to leave", leaver.Index)
+	start := time.Now()
+	stopped := make(chan error, 1)
+	go func() { stopped <- d.net.Stop(leaver.Index, 15*time.Second) }()
+	took, _, err := d.watchers.all(ctx, leaver.Peer, false, start)
+	if err = errors.Join(err, <-stopped); err != nil {
+		return err
+	}
+	if err := d.claim("left everywhere after", took, leftWithin); err != nil {
+		return err
+	}
+	if err := d.moreCalls(ctx); err != nil {
+		return err
+	}
+	return d.confirm(ctx, peersOf(d.instances()))
+}
+
+// join starts a fourth instance.
+func (d *demo) join(ctx context.Context) error {
+	start := time.Now()
+	n, err := d.net.Add(ctx, testnet.Spec{Repository: d.work, Tag: tag})
+	if err != nil {
+		return err
+	}
+	took, _, err := d.watchers.all(ctx, n.Peer, true, start)
+	if err != nil {
+		return err
+	}
+	if err := d.claim("a fourth instance serves, seen everywhere, after", took, joinedWithin); err != nil {
+		return err
+	}
+	d.watchers.node(n, d.query())
+	if err := d.callPeer(ctx, d.client, n.Peer); err != nil {
+		return fmt.Errorf("the newcomer does not answer: %w", err)
+	}
+	return d.confirm(ctx, peersOf(d.instances()))
+}
+
+// callPeer makes one call to one instance.
+func (d *demo) callPeer(ctx context.Context, c *client.Client, id string) error {
+	return callOnce(ctx, func(ctx context.Context) (net.Conn, error) { return c.DialPeer(ctx, "exchange", id) })
+}
+
+func callOnce(ctx context.Context, dial func(context.Context) (net.Conn, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	cc, err := dialGRPC(dial)
+	if err != nil {
+		return err
+	}
+	defer cc.Close()
+	_, err = pb.NewExchangeClient(cc).Quote(ctx, &pb.QuoteRequest{Symbol: "ACME"})
+	return err
+}
+
+// endLoad stops the calls: not one of them may have failed.
+func (d *demo) endLoad(context.Context) error {
+	d.load.end()
+	text, err := d.load.report()
+	d.say("%s", text)
+	return err
+}
+
+// withoutGit takes the git host away and every instance that a file names, and lets a client that has never run find
+// the cell by one entry point.
+func (d *demo) withoutGit(ctx context.Context) error {
+	d.stopGit()
+	if err := os.RemoveAll(filepath.Join(d.dir, "git")); err != nil {
+		return err
+	}
+	lock, err := os.ReadFile(filepath.Join(d.consumer, "Cell.lock"))
+	if err != nil {
+		return err
+	}
+	if _, err := d.net.Add(ctx, testnet.Spec{Repository: d.work, Tag: tag}); err != nil {
+		return err
+	}
+	for _, n := range d.instances() {
+		if bytes.Contains(lock, []byte(n.Peer)) {
+			if err := d.net.Kill(n.Index); err != nil {
+				return err
+			}
+		}
+	}
+	d.say("the git host is gone; every instance that Cell.lock and the seed list name is dead; %d others live", len(d.instances()))
+	home := filepath.Join(d.dir, "fresh")
+	if err := os.MkdirAll(home, 0o700); err != nil {
+		return err
+	}
+	entry := d.net.Running()[0]
+	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte(fmt.Sprintf("bootstrap = [%q]\nmdns = false\n", entry.Bootstrap())), 0o600); err != nil {
+		return err
+	}
+	c, err := client.New(client.Config{Dir: d.consumer, Home: home})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	start := time.Now()
+	if err := callOnce(ctx, func(ctx context.Context) (net.Conn, error) { return c.Dial(ctx, "exchange") }); err != nil {
+		return err
+	}
+	d.say("a client with an empty home and one entry point has its answer in %.0f ms", float64(time.Since(start))/float64(time.Millisecond))
+	return d.trace(ctx, c)
+}
+
+// trace prints what each way brought; the DHT must have been one of them.
+func (d *demo) trace(ctx context.Context, c *client.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	found, err := c.Settle(ctx, "exchange")
+	if err != nil {
+		return err
+	}
+	byDHT := false
+	for _, w := range found.Ways {
+		d.say("  %s", w)
+	}
+	for _, i := range found.Instances {
+		d.say("  %s from %s", i.Peer, strings.Join(i.Sources, ","))
+		byDHT = byDHT || slices.Contains(i.Sources, find.DHT)
+	}
+	if !byDHT {
+		return errors.New("the trace does not show dht")
+	}
+	return nil
+}
+
+// oneTransport lets a client without a node of its own find, list and dial an instance that can be reached by UDP
+// only, and then one that can be reached by TCP only.
+func (d *demo) oneTransport(ctx context.Context) error {
+	for _, t := range []struct{ path, listen string }{
+		{"quic", "/ip4/127.0.0.1/udp/0/quic-v1"},
+		{"tcp", "/ip4/127.0.0.1/tcp/0/tls"},
+	} {
+		n, err := d.net.Add(ctx, testnet.Spec{Repository: d.work, Tag: tag, Listen: []string{t.listen}})
+		if err != nil {
+			return err
+		}
+		if err := d.thinClient(ctx, n, t.path); err != nil {
+			return fmt.Errorf("an instance that listens on %s alone: %w", t.listen, err)
+		}
+	}
+	return nil
+}
+
+func (d *demo) thinClient(ctx context.Context, n testnet.Node, path string) error {
+	seeds, err := seedsOf([]testnet.Node{n})
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(d.dir, "thin-"+path)
+	if err := d.writeConsumer(dir, seeds); err != nil {
+		return err
+	}
+	c, err := client.New(client.Config{Dir: dir, Home: filepath.Join(dir, "home"), Only: []string{find.Seed, find.List}})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	found, err := c.Settle(ctx, "exchange")
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(found.Instances, func(i find.Instance) bool { return i.Peer.String() == n.Peer })
+	switch {
+	case at < 0:
+		return fmt.Errorf("it is not found: %v", found.Refused)
+	case found.Instances[at].Path != path:
+		return fmt.Errorf("it is reached by %s", found.Instances[at].Path)
+	case len(found.Instances) < 2:
+		return errors.New("its list names nobody else")
+	}
+	if err := d.callPeer(ctx, c, n.Peer); err != nil {
+		return err
+	}
+	d.say("a thin client finds node %d by its seed, reaches it by %s, gets a list of %d from it, and its call is answered", n.Index, path, len(found.Instances))
+	return nil
+}
