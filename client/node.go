@@ -19,8 +19,8 @@ import (
 
 // A Node is a member of the network that a client asks beyond seeds: the machine's daemon, or a node in this process.
 type Node interface {
-	// Ways returns the node's ways of finding a cell.
-	Ways(cell manifest.Cell) []find.Way
+	// Ways returns the node's ways of finding a cell. Seeds are instances that may know it.
+	Ways(cell manifest.Cell, seeds []manifest.Seed) []find.Way
 	// Close ends the node, if it is this process's.
 	Close() error
 }
@@ -112,7 +112,7 @@ func (l *lazyNode) run(ctx context.Context, name string, r *Resolved, sink find.
 	if err != nil {
 		return err
 	}
-	for _, w := range node.Ways(r.Cell) {
+	for _, w := range node.Ways(r.Cell, r.seeds()) {
 		if w.Name == name {
 			return w.Run(ctx, sink)
 		}

@@ -53,6 +53,14 @@ func (r *Resolved) request() find.Request {
 	return req
 }
 
+// seeds are the instances that the lock names.
+func (r *Resolved) seeds() []manifest.Seed {
+	if r.Locked == nil {
+		return nil
+	}
+	return r.Locked.Seeds
+}
+
 // Resolve says what a cell argument stands for: a name in the nearest Cell.toml, or a repository with a tag. It reads
 // files and opens no network socket.
 func (c *Client) Resolve(arg string) (*Resolved, error) {

@@ -30,11 +30,13 @@ type Node struct {
 	identity *link.Identity
 	sockets  *sockets
 	host     host.Host
-	dht      *dht.DHT // nil with Config.NoDHT
-	server   *link.Server
-	dialer   *link.Dialer
-	lan      *lan // nil without Config.MDNS
-	started  time.Time
+	// reachable says which addresses others have confirmed.
+	reachable *reachable
+	dht       *dht.DHT // nil with Config.NoDHT
+	server    *link.Server
+	dialer    *link.Dialer
+	lan       *lan // nil without Config.MDNS
+	started   time.Time
 
 	ctx    context.Context // ends with Close; for what the node does by itself
 	cancel context.CancelFunc
@@ -69,6 +71,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	if err := n.listen(); err != nil {
+		return nil, err
+	}
+	if n.reachable, err = followReachable(n.host); err != nil {
 		return nil, err
 	}
 	if err := n.joinDHT(ctx); err != nil {
@@ -245,6 +250,9 @@ func (n *Node) close() error {
 	}
 	if n.dialer != nil {
 		errs = append(errs, n.dialer.Close())
+	}
+	if n.reachable != nil {
+		errs = append(errs, n.reachable.close())
 	}
 	if n.host != nil {
 		errs = append(errs, n.host.Close())

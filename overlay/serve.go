@@ -133,9 +133,9 @@ func (n *Node) release(id cid.Cid) {
 
 // sign makes a record of the instance as it is now.
 func (i *Instance) sign(incarnation, seq uint64, state record.State) (*record.Signed, error) {
-	now := time.Now()
+	now, addrs := time.Now(), i.node.advertised()
 	return record.Sign(i.node.cfg.Key, record.Instance{
-		Cell: i.id, Incarnation: incarnation, Seq: seq, State: state, Addrs: i.node.advertised(),
+		Cell: i.id, Incarnation: incarnation, Seq: seq, State: state, Addrs: addrs, Confirmed: i.node.reachable.covers(addrs),
 		Issued: now, Expires: now.Add(record.Validity), Commit: i.service.Commit, Fingerprint: i.service.Fingerprint,
 	})
 }
@@ -177,7 +177,8 @@ func (i *Instance) State() record.State {
 // Record returns the newest record: gossip makes one itself when others hold the instance for dead.
 func (i *Instance) Record() *record.Signed { return i.gossip.Self() }
 
-// keepRecord makes a new record when the old one has lived half its life, and when the node's addresses change.
+// keepRecord makes a new record when the old one has lived half its life, and when the node's addresses change or are
+// confirmed.
 func (i *Instance) keepRecord(ctx context.Context) {
 	const look = 2 * time.Second // libp2p notices a new address within seconds; there is no event for TCP's
 	tick := time.NewTicker(look)
@@ -189,7 +190,9 @@ func (i *Instance) keepRecord(ctx context.Context) {
 		case <-tick.C:
 		}
 		rec := i.Record()
-		if time.Since(rec.Issued) < renewAfter && slices.EqualFunc(rec.Addrs, i.node.advertised(), ma.Multiaddr.Equal) {
+		addrs := i.node.advertised()
+		if time.Since(rec.Issued) < renewAfter && slices.EqualFunc(rec.Addrs, addrs, ma.Multiaddr.Equal) &&
+			rec.Confirmed == i.node.reachable.covers(addrs) {
 			continue
 		}
 		if err := i.publish(i.State()); err != nil {
@@ -267,11 +270,15 @@ func (n *Node) redial(cell cid.Cid) func(context.Context, peer.AddrInfo) error {
 
 func (i *Instance) seedInfos() []peer.AddrInfo {
 	i.mu.Lock()
-	seeds := i.seeds
-	i.mu.Unlock()
+	defer i.mu.Unlock()
+	return seedInfos(i.seeds, i.node.ID())
+}
+
+// seedInfos returns the seeds that libp2p can dial, without ourselves.
+func seedInfos(seeds []manifest.Seed, self peer.ID) []peer.AddrInfo {
 	var list []peer.AddrInfo
 	for _, s := range seeds {
-		if info := quicInfo(s.Peer, s.Addrs); s.Peer != i.node.ID() && len(info.Addrs) > 0 {
+		if info := quicInfo(s.Peer, s.Addrs); s.Peer != self && len(info.Addrs) > 0 {
 			list = append(list, info)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -15,8 +16,9 @@ import (
 )
 
 // Ways returns the ways of finding that this node has for a cell: gossip if it is an instance itself, the DHT, and
-// the LAN. They stay usable until the node closes.
-func (n *Node) Ways(cell manifest.Cell) []find.Way {
+// the LAN. Seeds are asked for the cell's key before the DHT is walked, because instances leave their records with
+// them. The ways stay usable until the node closes.
+func (n *Node) Ways(cell manifest.Cell, seeds []manifest.Seed) []find.Way {
 	var ways []find.Way
 	if (*handler)(n).instance(cell.ID()) != nil {
 		ways = append(ways, find.Way{Name: find.Gossip, Run: func(ctx context.Context, sink find.Sink) error {
@@ -25,7 +27,7 @@ func (n *Node) Ways(cell manifest.Cell) []find.Way {
 	}
 	if n.dht != nil {
 		ways = append(ways, find.Way{Name: find.DHT, Run: func(ctx context.Context, sink find.Sink) error {
-			return n.dht.Find(ctx, cell.ID(), func(p peer.AddrInfo) {
+			return n.dht.FindVia(ctx, cell.ID(), seedInfos(seeds, n.ID()), func(p peer.AddrInfo) {
 				if p.ID != n.ID() {
 					sink.Found(find.Candidate{Peer: p.ID, Addrs: cellAddrs(p.Addrs), Way: find.DHT})
 				}
@@ -83,6 +85,7 @@ type tracked struct {
 func (n *Node) Track(req find.Request, seeds []manifest.Seed, only []string) (t *find.Tracker, done func(), err error) {
 	only = slices.Sorted(slices.Values(only))
 	key := strings.Join(append([]string{req.Cell.String(), req.Commit, req.Fingerprint}, only...), "\x00")
+	cfg := n.trackerConfig(req, seeds, only)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
@@ -90,37 +93,37 @@ func (n *Node) Track(req find.Request, seeds []manifest.Seed, only []string) (t 
 	}
 	got := n.trackers[key]
 	if got == nil {
-		got = &tracked{Tracker: n.newTracker(req, only)}
+		got = &tracked{Tracker: find.New(cfg)}
 		n.trackers[key] = got
 	}
 	if len(only) == 0 || slices.Contains(only, find.Seed) {
 		addSeeds(got.Tracker, seeds)
 	}
 	got.users++
-	return got.Tracker, func() {
+	return got.Tracker, sync.OnceFunc(func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		got.users--
 		got.used = time.Now()
-	}, nil
+	}), nil
 }
 
-// newTracker starts a tracker; the node's lock is held, so ways are made by a goroutine of the tracker's.
-func (n *Node) newTracker(req find.Request, only []string) *find.Tracker {
-	follow := 2
-	if n.serving[req.Cell.ID()] != nil {
-		follow = 0 // gossip pushes
+// followed is how many instances push their lists to a tracker: one may die, or lie by omission.
+const followed = 2
+
+func (n *Node) trackerConfig(req find.Request, seeds []manifest.Seed, only []string) find.Config {
+	cfg := find.Config{Request: req, Ways: n.Ways(req.Cell, seeds), Dialer: n.dialer, Follow: followed, Log: n.log}
+	if slices.ContainsFunc(cfg.Ways, func(w find.Way) bool { return w.Name == find.Gossip }) {
+		cfg.Follow = 0 // gossip pushes
 	}
-	n.mu.Unlock()
-	ways := n.Ways(req.Cell)
-	n.mu.Lock()
-	if len(only) > 0 {
-		ways = slices.DeleteFunc(ways, func(w find.Way) bool { return !slices.Contains(only, w.Name) })
-		if !slices.Contains(only, find.List) {
-			follow = 0
-		}
+	if len(only) == 0 {
+		return cfg
 	}
-	return find.New(find.Config{Request: req, Ways: ways, Dialer: n.dialer, Follow: follow, Log: n.log})
+	cfg.Ways = slices.DeleteFunc(cfg.Ways, func(w find.Way) bool { return !slices.Contains(only, w.Name) })
+	if !slices.Contains(only, find.List) {
+		cfg.Follow = 0
+	}
+	return cfg
 }
 
 func addSeeds(t *find.Tracker, seeds []manifest.Seed) {

@@ -11,13 +11,12 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 
 	"github.com/cellnode/cellnode/client"
-	"github.com/cellnode/cellnode/internal/find"
 	"github.com/cellnode/cellnode/internal/home"
-	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/overlay"
 )
 
@@ -29,23 +28,24 @@ func start(ctx context.Context, h *home.Dir, log *slog.Logger) (client.Node, err
 	if err != nil {
 		return nil, fmt.Errorf("embed: %w", err)
 	}
-	cfg := overlay.Config{Key: key, Log: log}
-	if h != nil {
-		settings, err := h.Config()
-		if err != nil {
-			return nil, err
-		}
-		cfg.Bootstrap, cfg.MDNS = settings.Peers(), settings.MDNS
-		cfg.NoDHT, cfg.Amino = settings.DHT == home.DHTOff, settings.DHT == home.DHTAmino
-	}
-	n, err := overlay.New(ctx, cfg)
+	settings, err := settingsOf(h)
 	if err != nil {
 		return nil, err
 	}
-	return node{n}, nil
+	n, err := overlay.New(ctx, overlay.Config{
+		Key: key, Bootstrap: settings.Peers(), NoDHT: settings.DHT == home.DHTOff, Amino: settings.DHT == home.DHTAmino,
+		MDNS: settings.MDNS, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
 }
 
-type node struct{ *overlay.Node }
-
-// Ways implements client.Node.
-func (n node) Ways(cell manifest.Cell) []find.Way { return n.Node.Ways(cell) }
+// settingsOf reads config.toml and the environment, or the environment alone where there is no home.
+func settingsOf(h *home.Dir) (home.Config, error) {
+	if h == nil {
+		return home.ParseConfig("environment", nil, os.Getenv)
+	}
+	return h.Config()
+}
