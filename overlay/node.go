@@ -101,7 +101,7 @@ func (n *Node) listen() (err error) {
 	if n.sockets, err = bind(n.cfg.Listen, packet); err != nil {
 		return err
 	}
-	dialer := link.DialerConfig{Identity: n.identity, Log: n.log}
+	dialer := link.DialerConfig{Identity: n.identity, Warm: find.Warm, Log: n.log}
 	if n.cfg.ListenPacket != nil { // a virtual network: UDP alone, and the other nodes of this process are not us
 		dialer.ListenPacket, dialer.NoTCP, dialer.Budget = n.cfg.DialPacket, true, link.NewBudget()
 	}

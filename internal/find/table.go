@@ -22,6 +22,8 @@ const (
 	// lonelyProbe while nobody does.
 	aliveProbe  = 15 * time.Second
 	lonelyProbe = 2 * time.Second
+	// Warm is how long a Tracker's dialer keeps unused connections: from one probe to the next.
+	Warm = aliveProbe + 5*time.Second
 	// A candidate that does not answer is asked again after retryMin, twice that, and so on up to retryMax; one
 	// that never answered is forgotten after forgetAfter failures.
 	retryMin    = 500 * time.Millisecond
@@ -225,16 +227,6 @@ func (t *table) leave(id peer.ID, incarnation uint64) {
 	}
 }
 
-// doubt makes a probe due at once whose failure alone prunes: somebody has already watched it fail.
-func (e *entry) doubt(now time.Time) {
-	e.failures = max(e.failures, 1)
-	if e.probing {
-		e.again = true
-		return
-	}
-	e.due = now
-}
-
 // dropSocket forgets the local services that are not named any more.
 func (t *table) dropSockets(except map[peer.ID]bool) {
 	for id, e := range t.entries {
@@ -243,51 +235,6 @@ func (t *table) dropSockets(except map[peer.ID]bool) {
 			t.version++
 		}
 	}
-}
-
-// due returns the candidates to probe now, at most n of them and the known ones first, and marks them as asked.
-func (t *table) due(now time.Time, n int, followed bool) []*entry {
-	var list []*entry
-	for _, e := range t.entries {
-		if e.probing || e.self || e.socket != "" || len(e.addrs) == 0 {
-			continue
-		}
-		if !followed && e.live && e.due.After(now.Add(lonelyProbe)) {
-			e.due = now.Add(lonelyProbe)
-		}
-		if !e.due.After(now) {
-			list = append(list, e)
-		}
-	}
-	slices.SortFunc(list, func(a, b *entry) int { return a.due.Compare(b.due) })
-	list = list[:min(n, len(list))]
-	for _, e := range list {
-		e.probing = true
-	}
-	return list
-}
-
-// next returns when the next probe is due; zero means never.
-func (t *table) next() (at time.Time) {
-	for _, e := range t.entries {
-		if e.probing || e.self || e.socket != "" || len(e.addrs) == 0 {
-			continue
-		}
-		if at.IsZero() || e.due.Before(at) {
-			at = e.due
-		}
-	}
-	return at
-}
-
-// pending reports whether a candidate has not answered its first probe yet.
-func (t *table) pending() bool {
-	for _, e := range t.entries {
-		if !e.live && e.err == nil && len(e.addrs) > 0 && !e.self && e.socket == "" {
-			return true
-		}
-	}
-	return false
 }
 
 // instances returns the live ones, sorted.

@@ -1,0 +1,120 @@
+package overlay
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cellnode/cellnode/dht"
+	"github.com/cellnode/cellnode/internal/link"
+	"github.com/cellnode/cellnode/manifest"
+)
+
+// The pauses between two rounds of keepMeeting: short while alone, long when others are known, which is what joins
+// two halves of a cell that had lost each other.
+const (
+	meetMin  = time.Second
+	meetMax  = 30 * time.Second
+	meetKept = 5 * time.Minute
+)
+
+// keepMeeting looks for other members: once at the start, again and again while alone, and now and then later.
+func (i *Instance) keepMeeting(ctx context.Context) {
+	pause := meetMin
+	for {
+		i.meet(ctx)
+		if len(i.gossip.Members()) > 1 {
+			pause = meetKept
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-i.look:
+		case <-time.After(pause):
+		}
+		if pause = min(2*pause, meetMax); len(i.gossip.Members()) > 1 {
+			pause = meetKept
+		}
+	}
+}
+
+// Meet names instances that may be members, as a seed list does; they are tried at once and, while the instance is
+// alone, again and again. The DHT is told of it through them, too.
+func (i *Instance) Meet(seeds []manifest.Seed) {
+	i.mu.Lock()
+	i.seeds = slices.Clone(seeds)
+	i.mu.Unlock()
+	select {
+	case i.look <- struct{}{}:
+	default:
+	}
+}
+
+func (i *Instance) meet(ctx context.Context) {
+	hints := i.seedInfos()
+	if i.node.lan != nil {
+		hints = append(hints, i.node.lan.peers()...)
+	}
+	i.gossip.Join(hints)
+	if i.node.dht == nil {
+		return
+	}
+	err := i.node.dht.FindVia(ctx, i.id, i.seedInfos(), func(p peer.AddrInfo) {
+		if p.ID != i.node.ID() {
+			i.gossip.Join([]peer.AddrInfo{p})
+		}
+	})
+	if err != nil && ctx.Err() == nil {
+		i.node.log.Debug("no members from the DHT", "cell", i.service.Cell.String(), "err", err)
+	}
+}
+
+// redial proves that a member can be reached by a connection of its own, from the socket up.
+func (n *Node) redial(cell cid.Cid) func(context.Context, peer.AddrInfo) error {
+	return func(ctx context.Context, p peer.AddrInfo) error {
+		_, err := n.dialer.Probe(ctx, link.Target{Peer: p.ID, Addrs: p.Addrs, Trusted: true}, link.Hello{Op: link.Probing, Cell: cell})
+		return err
+	}
+}
+
+func (i *Instance) seedInfos() []peer.AddrInfo {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return seedInfos(i.seeds, i.node.ID())
+}
+
+// seedInfos returns the seeds that libp2p can dial, without ourselves.
+func seedInfos(seeds []manifest.Seed, self peer.ID) []peer.AddrInfo {
+	var list []peer.AddrInfo
+	for _, s := range seeds {
+		if info := quicInfo(s.Peer, s.Addrs); s.Peer != self && len(info.Addrs) > 0 {
+			list = append(list, info)
+		}
+	}
+	return list
+}
+
+func (i *Instance) seedPeers() []peer.ID {
+	var list []peer.ID
+	for _, p := range i.seedInfos() {
+		list = append(list, p.ID)
+	}
+	return list
+}
+
+// announces reports whether this instance is one of those that announce the cell: all of them in a small cell, a
+// turning few in a large one.
+func (i *Instance) announces() bool {
+	members := i.gossip.Members()
+	ids := make([]peer.ID, 0, len(members))
+	for _, m := range members {
+		ids = append(ids, m.Record.Peer)
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.announcing = dht.Announces(dht.Epoch(time.Now()), i.id, i.node.ID(), ids, i.announcing)
+	return i.announcing
+}
