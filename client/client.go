@@ -73,7 +73,7 @@ func New(cfg Config) (*Client, error) {
 	if c.source, err = newSource(c.home, cfg.Log); err != nil {
 		return nil, err
 	}
-	if c.dialer, err = link.NewDialer(link.DialerConfig{Log: cfg.Log}); err != nil {
+	if c.dialer, err = link.NewDialer(link.DialerConfig{Warm: find.Warm, Log: cfg.Log}); err != nil {
 		return nil, err
 	}
 	c.node = newLazyNode(c.home, cfg.Log)

@@ -1,26 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
-
 	"github.com/cellnode/cellnode/client"
 	pb "github.com/cellnode/cellnode/examples/trader/exchangepb"
 	"github.com/cellnode/cellnode/internal/daemon"
-	"github.com/cellnode/cellnode/internal/find"
-	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/testnet"
 )
 
