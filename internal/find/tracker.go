@@ -26,8 +26,8 @@ type Config struct {
 	// Follow is how many live instances are asked to push the changes of their lists; 0 means none, as in a node
 	// that is itself an instance and hears them by gossip.
 	Follow int
-	// Again is the pause before a way is asked again while instances are live; zero means a minute. While none is
-	// live it is asked again after a second, then two, and so on up to Again.
+	// Again is the pause before a way is asked again while instances are live; zero means five minutes, because changes
+	// are pushed. While none is live it is asked again after a second, then two, and so on up to half a minute.
 	Again time.Duration
 	// ProbeTimeout ends one probe; zero means 1.5 s.
 	ProbeTimeout time.Duration
@@ -37,7 +37,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	if c.Again == 0 {
-		c.Again = time.Minute
+		c.Again = 5 * time.Minute
 	}
 	if c.ProbeTimeout == 0 {
 		c.ProbeTimeout = 1500 * time.Millisecond

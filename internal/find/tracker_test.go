@@ -231,6 +231,33 @@ func TestFollowedInstanceThatDiesIsNoticedAndReplaced(t *testing.T) {
 	})
 }
 
+func TestWaysAreAskedAgainWhenTheLastInstanceIsGone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a, b := newFakeNet(), newSigner(t), newSigner(t)
+		n.start(a, 1)
+		asked := 0
+		way := Way{Name: DHT, Run: func(_ context.Context, sink Sink) error {
+			asked++
+			id := a.peer
+			if asked > 1 {
+				id = b.peer
+			}
+			sink.Found(Candidate{Peer: id, Addrs: testAddr, Way: DHT})
+			return nil
+		}}
+		tr := tracker(t, n, 0, way)
+		settled(t, tr, 1)
+		n.stop(a.peer)
+		n.start(b, 1)
+		began := time.Now()
+		tr.Failed(tr.Snapshot().Instances[0])
+		awaitList(t, tr, func(s Snapshot) bool { return len(s.Instances) == 1 && s.Instances[0].Peer == b.peer })
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("found again after %s", took)
+		}
+	})
+}
+
 func TestNewcomerIsPushed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n, a, b := newFakeNet(), newSigner(t), newSigner(t)

@@ -7,22 +7,48 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
+// againMax is the longest pause before a way is asked again while no instance is live.
+const againMax = 30 * time.Second
+
 // keepAsking runs one way for as long as the tracker lives.
 func (t *Tracker) keepAsking(ctx context.Context, w Way) {
 	pause := time.Second
 	for {
-		if err := t.ask(ctx, w); err == nil && t.Snapshot().usable() {
-			pause = t.cfg.Again
+		err := t.ask(ctx, w)
+		switch live := err == nil && t.Snapshot().usable(); {
+		case w.Name == Local: // a look into one directory
+			t.rest(ctx, time.Second, false)
+		case live:
+			t.rest(ctx, t.cfg.Again, true)
+			pause = time.Second
+		default:
+			t.rest(ctx, pause, false)
+			pause = min(2*pause, againMax)
 		}
-		if w.Name == Local {
-			pause = time.Second // a look into one directory
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// rest returns when the pause is over, when ctx ends, or, if live, when the last usable instance is gone.
+func (t *Tracker) rest(ctx context.Context, pause time.Duration, live bool) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		t.mu.Lock()
+		usable, changed := t.snapshotLocked().usable(), t.changed
+		t.mu.Unlock()
+		if live && !usable {
+			return
 		}
 		select {
+		case <-changed:
+		case <-timer.C:
+			return
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
 		}
-		pause = min(2*pause, t.cfg.Again)
 	}
 }
 
