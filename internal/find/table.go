@@ -227,13 +227,20 @@ func (t *table) leave(id peer.ID, incarnation uint64) {
 	}
 }
 
-// dropSocket forgets the local services that are not named any more.
-func (t *table) dropSockets(except map[peer.ID]bool) {
+// dropSockets forgets the local services that are not named any more. One that can also be reached over the network is
+// probed there.
+func (t *table) dropSockets(except map[peer.ID]bool, now time.Time) {
 	for id, e := range t.entries {
-		if e.socket != "" && !except[id] {
-			delete(t.entries, id)
-			t.version++
+		if e.socket == "" || except[id] {
+			continue
 		}
+		t.version++
+		if len(e.addrs) == 0 {
+			delete(t.entries, id)
+			continue
+		}
+		delete(e.sources, Local)
+		e.socket, e.live, e.due = "", false, now
 	}
 }
 

@@ -232,8 +232,18 @@ func TestLocalServiceGoesWithItsRegistration(t *testing.T) {
 	if len(list) != 1 || list[0].Path != Local || list[0].Commit != "ab" {
 		t.Fatalf("got %+v", list)
 	}
-	tab.dropSockets(map[peer.ID]bool{})
-	if len(tab.instances()) != 0 {
-		t.Fatal("still listed")
+	tab.dropSockets(map[peer.ID]bool{a.peer: true}, start)
+	if len(tab.instances()) != 1 {
+		t.Fatal("gone while it is registered")
+	}
+	tab.dropSockets(nil, start)
+	if len(tab.entries) != 0 {
+		t.Fatal("still known")
+	}
+	a.answering(tab, 1)
+	tab.found(Candidate{Peer: a.peer, Way: Local, Socket: "unix:/run/exchange.sock"}, start)
+	tab.dropSockets(nil, start)
+	if due := tab.due(start, 10, true); len(tab.instances()) != 0 || len(due) != 1 {
+		t.Fatal("one that the network knows, too, is not probed there")
 	}
 }

@@ -63,7 +63,7 @@ func (t *Tracker) ask(ctx context.Context, w Way) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if w.Name == Local && err == nil {
-		t.table.dropSockets(sink.named)
+		t.table.dropSockets(sink.named, time.Now())
 	}
 	r := t.reports[w.Name]
 	r.Done, r.Err, r.Took = true, err, time.Since(start)
