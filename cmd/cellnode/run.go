@@ -139,7 +139,7 @@ func runDaemon(cmd *cobra.Command, g *globals) error {
 	if err != nil {
 		return fmt.Errorf("a node runs in %s already: %w", dir.Path(), err)
 	}
-	api := daemon.Serve(l, n.API(), log)
+	api := daemon.Serve(l, daemon.ServerConfig{Node: n.API(), Check: home.SameUser, Log: log})
 	defer api.Close()
 	<-cmd.Context().Done()
 	return nil

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -65,10 +66,13 @@ func (c *Client) Watch(ctx context.Context, q Query, each func(Reply) error) err
 			return err
 		}
 	}
-	if err := errors.Join(ctx.Err(), lines.Err()); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return io.ErrUnexpectedEOF
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("daemon: the watch of the node at %s ended: %w", c.socket, err)
+	}
+	return fmt.Errorf("daemon: the node at %s ended the watch: %w", c.socket, io.EOF)
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
@@ -98,15 +102,25 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (io.Read
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		var u *url.Error // names a URL that nobody has written
+		if errors.As(err, &u) {
+			err = u.Err
+		}
 		return nil, fmt.Errorf("daemon: the node at %s does not answer: %w", c.socket, err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
-	e := &Error{Code: 4}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(e); err != nil {
-		e.Message = fmt.Sprintf("daemon: the node at %s answers %s", c.socket, resp.Status)
+	return nil, c.refusal(resp)
+}
+
+// refusal is the error in an answer, whatever its form.
+func (c *Client) refusal(resp *http.Response) *Error {
+	var e Error
+	err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(&e)
+	if err != nil || e.Message == "" || e.Code < 1 || e.Code > 5 {
+		return &Error{Message: fmt.Sprintf("daemon: the node at %s answers %s", c.socket, resp.Status), Code: codeUnreachable}
 	}
-	return nil, e
+	return &e
 }

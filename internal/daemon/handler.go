@@ -1,13 +1,14 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
-	"net"
+	"fmt"
+	"io"
 	"net/http"
-	"sync"
+	"strings"
 	"time"
 )
 
@@ -25,43 +26,9 @@ const (
 	maxQuery       = 1 << 20 // bytes: a query may carry a whole seed list
 	defaultTimeout = 5 * time.Second
 	maxTimeout     = 5 * time.Minute
+	// writeTimeout is how long an asker may leave an answer unread; then its connection ends.
+	writeTimeout = 30 * time.Second
 )
-
-// A Server serves the API on one listener until Close.
-type Server struct {
-	http   *http.Server
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-}
-
-// Serve starts to answer on l, which the Server owns from then on. Whoever can connect to l is trusted as the
-// node's owner, so l must be a socket that nobody else can open. Log may be nil.
-func Serve(l net.Listener, n Node, log *slog.Logger) *Server {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{cancel: cancel}
-	s.http = &http.Server{
-		Handler: Handler(n), ReadHeaderTimeout: 5 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-	s.wg.Go(func() {
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the API ended", "err", err)
-		}
-	})
-	return s
-}
-
-// Close ends running requests, removes the socket and returns when the server's goroutine has ended.
-func (s *Server) Close() error {
-	s.cancel()
-	err := s.http.Close()
-	s.wg.Wait()
-	return err
-}
 
 // Handler returns the API of n.
 func Handler(n Node) http.Handler {
@@ -69,6 +36,11 @@ func Handler(n Node) http.Handler {
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, n.Status()) })
 	mux.HandleFunc("POST /v1/find", func(w http.ResponseWriter, r *http.Request) { serveFind(n, w, r) })
 	mux.HandleFunc("POST /v1/watch", func(w http.ResponseWriter, r *http.Request) { serveWatch(n, w, r) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeStatus(w, http.StatusNotFound, &Error{
+			Message: fmt.Sprintf("daemon: this node does not know %s %s: it may be of another version than you are", r.Method, r.URL.Path), Code: codeUsage,
+		})
+	})
 	return mux
 }
 
@@ -97,55 +69,64 @@ func serveWatch(n Node, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := json.NewEncoder(w)
-	rc := http.NewResponseController(w)
 	sent := false
 	err := n.Watch(r.Context(), q, func(reply Reply) error {
 		if !sent {
 			w.Header().Set("Content-Type", "application/x-ndjson")
 			sent = true
 		}
-		if err := out.Encode(reply); err != nil {
-			return err
-		}
-		return rc.Flush()
+		return timed(w, func(rc *http.ResponseController) error {
+			if err := out.Encode(reply); err != nil {
+				return err
+			}
+			return rc.Flush()
+		})
 	})
 	if err != nil && !sent {
 		writeError(w, err)
 	}
 }
 
+// timed writes within writeTimeout: an asker that does not read holds up nobody else, and may not stay for ever.
+func timed(w http.ResponseWriter, write func(*http.ResponseController) error) error {
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // a recorder in a test knows none
+	defer func() { _ = rc.SetWriteDeadline(time.Time{}) }()
+	return write(rc)
+}
+
 func readQuery(w http.ResponseWriter, r *http.Request) (q Query, ok bool) {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuery))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&q); err != nil {
-		writeError(w, &Error{Message: "daemon: the query is not the JSON of a Query: " + err.Error(), Code: 2})
-		return q, false
+	err := dec.Decode(&q)
+	if err == nil {
+		// Reading to the end also lets the server notice that the asker has gone.
+		if _, more := dec.Token(); more != io.EOF {
+			err = cmp.Or(more, errors.New("something follows it"))
+		}
 	}
-	return q, true
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		return q, true
+	case errors.As(err, &large):
+		err = &Error{Message: fmt.Sprintf("daemon: the query is larger than %d bytes: name fewer seeds", large.Limit), Code: codeUsage}
+	default:
+		err = &Error{Message: "daemon: the query is not the JSON of a Query: " + strings.TrimPrefix(err.Error(), "json: "), Code: codeUsage}
+	}
+	writeError(w, err)
+	return q, false
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(v); err != nil {
+	err := timed(w, func(rc *http.ResponseController) error {
+		if err := json.NewEncoder(w).Encode(v); err != nil {
+			return err
+		}
+		return rc.Flush()
+	})
+	if err != nil {
 		panic(http.ErrAbortHandler) // the asker has gone; what was written is not a whole answer
 	}
-}
-
-// Error is an error that crosses the API.
-type Error struct {
-	Message string `json:"error"`
-	Code    int    `json:"code"` // the exit code of the command line
-}
-
-// Error returns the message.
-func (e *Error) Error() string { return e.Message }
-
-func writeError(w http.ResponseWriter, err error) {
-	var e *Error
-	if !errors.As(err, &e) {
-		e = &Error{Message: err.Error(), Code: 2}
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusBadRequest)
-	_ = json.NewEncoder(w).Encode(e) // nobody is left to tell
 }

@@ -199,7 +199,7 @@ func (s *Sidecar) register() error {
 	if err != nil {
 		return fmt.Errorf("sidecar: %w", err)
 	}
-	s.api = daemon.Serve(l, s.node.API(), s.log)
+	s.api = daemon.Serve(l, daemon.ServerConfig{Node: s.node.API(), Check: home.SameUser, Log: s.log})
 	return s.claim.Publish(home.Running{
 		Name: id.Name, Cell: id.Cell.String(), CID: id.Cell.ID().String(), Peer: peer, Commit: id.Commit,
 		Fingerprint: id.Fingerprint, Socket: s.upstream.String(), API: l.Addr().String(),
