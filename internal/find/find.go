@@ -10,6 +10,7 @@ package find
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,6 +33,9 @@ const (
 	DHT    = "dht"    // the rendezvous under the cell's CID
 	MDNS   = "mdns"   // the local network
 )
+
+// ErrClosed is returned by calls to a Tracker that has been closed.
+var ErrClosed = errors.New("find: closed")
 
 // A Candidate is a hint that a peer may serve the cell.
 type Candidate struct {
@@ -81,7 +85,7 @@ type Request struct {
 	Commit, Fingerprint string
 }
 
-// An Instance is one that has answered. It is a copy and may be kept.
+// An Instance is one that has answered. It is a copy and may be kept; Addrs and Sources are shared and not to be changed.
 type Instance struct {
 	Peer        peer.ID
 	State       record.State

@@ -12,6 +12,9 @@ import (
 func (t *Tracker) follow(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.following) >= t.cfg.Follow || t.dialling > 0 && !t.dialled && t.table.usable() {
+		return // whoever waits for the very first connection gets the one that was probed
+	}
 	for _, i := range t.table.instances() {
 		if len(t.following) >= t.cfg.Follow {
 			return
@@ -27,6 +30,8 @@ func (t *Tracker) follow(ctx context.Context) {
 		})
 	}
 }
+
+func followable(i Instance) bool { return !i.Self && len(i.Addrs) > 0 }
 
 // followOne takes what one instance pushes until it ends, and then has that instance probed.
 func (t *Tracker) followOne(ctx context.Context, i Instance) {

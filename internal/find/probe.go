@@ -27,7 +27,7 @@ func (t *Tracker) probeLoop(ctx context.Context) {
 		due := t.table.due(now, maxProbes-len(slots), t.followed > 0 || t.cfg.Follow == 0)
 		targets := make([]link.Target, len(due))
 		for i, e := range due {
-			targets[i] = link.Target{Peer: e.peer, Addrs: e.addrs, Trusted: e.trusted}
+			targets[i] = link.Target{Peer: e.peer, Addrs: e.addrs, Trusted: e.trusted, Urgent: t.dialling > 0 && !t.dialled}
 		}
 		next := t.table.next()
 		t.mu.Unlock()
@@ -78,7 +78,7 @@ func (t *Tracker) probe(ctx context.Context, to link.Target) {
 	}
 	t.table.answered(to.Peer, answer{
 		rtt: p.RTT, path: p.Path, state: p.Welcome.State, commit: p.Welcome.Commit,
-		fingerprint: p.Welcome.Fingerprint, record: rec,
+		fingerprint: p.Welcome.Fingerprint, record: rec, rough: to.Urgent,
 	}, now)
 }
 

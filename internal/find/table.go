@@ -1,7 +1,6 @@
 package find
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +13,11 @@ import (
 
 // Limits and times of a table.
 const (
-	// maxEntries bounds what one tracker remembers; the farthest unproved candidates are not taken above it.
+	// maxEntries bounds what one tracker remembers. Above it a bare hint is taken in place of a candidate that has not
+	// answered, and one with a record or from our own files also in place of a bare hint that nobody has asked yet.
 	maxEntries = 512
+	// maxLeft bounds the goodbyes that are remembered; forgetting them costs probes.
+	maxLeft = 8 * maxEntries
 	// maxAddrs bounds the addresses of one candidate that no record names: as many as a record may.
 	maxAddrs = record.MaxAddrs
 	// aliveProbe is how often a live instance is probed for its RTT while somebody pushes changes to us, and
@@ -37,6 +39,7 @@ type table struct {
 	entries map[peer.ID]*entry
 	left    map[peer.ID]uint64 // incarnations that said goodbye: nothing older comes back
 	version uint64             // grows with each change that a reader of the list can see
+	list    []Instance         // what instances returned last; nil when something has happened since
 }
 
 type entry struct {
@@ -46,7 +49,7 @@ type entry struct {
 	record   *record.Signed
 	socket   string
 	self     bool
-	sources  map[string]bool
+	sources  []string // sorted; a new slice for each change, since instances share it
 	live     bool
 	suspect  bool
 	state    record.State
@@ -60,6 +63,9 @@ type entry struct {
 	due      time.Time // of the next probe
 	probing  bool
 	again    bool // something new was heard while a probe was on its way
+	// alarms counts the reports of its death that it has disproved; before believe the next one has to wait.
+	alarms  int
+	believe time.Time
 }
 
 func newTable() *table {
@@ -73,14 +79,15 @@ func (t *table) found(c Candidate, now time.Time) bool {
 	}
 	e, known := t.entries[c.Peer]
 	if !known {
-		if len(t.entries) >= maxEntries {
+		if len(t.entries) >= maxEntries && !t.makeRoom(c) {
 			return false
 		}
-		e = &entry{peer: c.Peer, sources: map[string]bool{}, due: now}
+		e = &entry{peer: c.Peer, due: now}
 		t.entries[c.Peer] = e
 	}
-	if !e.sources[c.Way] {
-		e.sources[c.Way] = true
+	t.list = nil
+	if at, named := slices.BinarySearch(e.sources, c.Way); !named {
+		e.sources = slices.Insert(slices.Clone(e.sources), at, c.Way)
 		t.version++
 	}
 	e.trusted = e.trusted || c.Trusted
@@ -100,6 +107,26 @@ func (t *table) found(c Candidate, now time.Time) bool {
 		}
 	}
 	return !known
+}
+
+// makeRoom forgets the least promising candidate in favour of c, and reports whether there was one. It keeps a flood of
+// invented peers from shutting out those that can be true.
+func (t *table) makeRoom(c Candidate) bool {
+	better := c.Trusted || c.Record != nil
+	var worst *entry
+	for _, e := range t.entries {
+		if e.live || e.probing || e.trusted || e.record != nil || e.err == nil && !better {
+			continue
+		}
+		if worst == nil || e.failures > worst.failures {
+			worst = e
+		}
+	}
+	if worst == nil {
+		return false
+	}
+	delete(t.entries, worst.peer)
+	return true
 }
 
 // merge takes over what the candidate adds: a newer record with its addresses, or addresses where there is none.
@@ -146,6 +173,7 @@ type answer struct {
 	commit      string
 	fingerprint string
 	record      *record.Signed
+	rough       bool // the RTT is that of one exchange, made in a hurry
 }
 
 // answered takes an instance's own answer.
@@ -154,6 +182,7 @@ func (t *table) answered(id peer.ID, a answer, now time.Time) {
 	if e == nil {
 		return
 	}
+	t.list = nil
 	e.probing = false
 	if a.state == record.Leaving {
 		t.leave(id, a.record.Incarnation)
@@ -167,7 +196,14 @@ func (t *table) answered(id peer.ID, a answer, now time.Time) {
 	if !e.live {
 		e.live, e.since = true, now
 	}
+	if e.suspect {
+		e.believe = now.Add(min(aliveProbe, lonelyProbe<<min(e.alarms, 10)))
+		e.alarms++
+	}
 	e.failures, e.err, e.due = 0, nil, now.Add(aliveProbe)
+	if a.rough {
+		e.due = now.Add(lonelyProbe)
+	}
 	if e.again {
 		e.again, e.due = false, now
 	}
@@ -192,9 +228,10 @@ func (t *table) failed(id peer.ID, err error, final bool, now time.Time) {
 		return
 	}
 	if e.live {
-		e.live, e.suspect = false, false
+		e.live, e.suspect, e.alarms = false, false, 0
 		t.version++
 	}
+	t.list = nil
 	e.err = err
 	e.due = now.Add(min(retryMax, retryMin<<min(e.failures-1, 10)))
 	if e.again {
@@ -205,24 +242,54 @@ func (t *table) failed(id peer.ID, err error, final bool, now time.Time) {
 	}
 }
 
-// gone takes word of an end. Only the instance's own signed goodbye removes it; anything else makes a probe due.
+// gone takes word of an end. Only the instance's own signed goodbye removes it; anything else makes a probe due, at
+// once for the first report, and the later the more of them the instance has disproved: who lies about a death doubles
+// our probes of that instance at most.
 func (t *table) gone(g Gone, now time.Time) {
 	if g.Leave != nil && g.Leave.Peer == g.Peer && g.Leave.State == record.Leaving {
 		t.leave(g.Peer, g.Leave.Incarnation)
 		return
 	}
-	if e := t.entries[g.Peer]; e != nil && e.live && !e.self && (e.record == nil || e.record.Incarnation <= g.Incarnation) {
-		e.doubt(now)
-		e.suspect = true
+	e := t.entries[g.Peer]
+	if e == nil || !e.live || e.self || e.record != nil && e.record.Incarnation > g.Incarnation {
+		return
+	}
+	if now.Before(e.believe) {
+		if e.due.After(e.believe) {
+			e.due = e.believe
+		}
+		return
+	}
+	e.doubt(now)
+	e.suspect = true
+	t.list = nil
+	t.version++
+}
+
+// demote takes an instance that failed a call out of the choice until it has answered a probe, or, with a local socket,
+// until that is named again.
+func (t *table) demote(i Instance, err error, now time.Time) {
+	e := t.entries[i.Peer]
+	if e == nil {
+		return
+	}
+	if e.live && e.socket == i.Socket {
+		e.live, e.socket, e.err = false, "", err
+		t.list = nil
 		t.version++
 	}
+	e.doubt(now)
 }
 
 // leave removes an instance that said goodbye itself, unless it has started anew since.
 func (t *table) leave(id peer.ID, incarnation uint64) {
+	if len(t.left) >= maxLeft {
+		clear(t.left)
+	}
 	t.left[id] = max(t.left[id], incarnation)
 	if e := t.entries[id]; e != nil && (e.record == nil || e.record.Incarnation <= incarnation) {
 		delete(t.entries, id)
+		t.list = nil
 		t.version++
 	}
 }
@@ -234,32 +301,57 @@ func (t *table) dropSockets(except map[peer.ID]bool, now time.Time) {
 		if e.socket == "" || except[id] {
 			continue
 		}
+		t.list = nil
 		t.version++
 		if len(e.addrs) == 0 {
 			delete(t.entries, id)
 			continue
 		}
-		delete(e.sources, Local)
+		e.sources = slices.DeleteFunc(slices.Clone(e.sources), func(way string) bool { return way == Local })
 		e.socket, e.live, e.due = "", false, now
 	}
 }
 
-// instances returns the live ones, sorted.
-func (t *table) instances() []Instance {
-	list := make([]Instance, 0, len(t.entries))
+// usable reports whether one of the live instances takes calls.
+func (t *table) usable() bool {
 	for _, e := range t.entries {
-		if e.live {
-			list = append(list, e.instance())
+		if e.live && e.state == record.Serving {
+			return true
 		}
 	}
-	sortInstances(list)
-	return list
+	return false
+}
+
+// followable reports whether a live instance can be asked for its list.
+func (t *table) followable() bool {
+	for _, e := range t.entries {
+		if e.live && !e.self && len(e.addrs) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// instances returns the live ones, sorted. The list is made when something has happened since the last time, and is the
+// table's: whoever passes it on copies it.
+func (t *table) instances() []Instance {
+	if t.list != nil {
+		return t.list
+	}
+	t.list = make([]Instance, 0, len(t.entries))
+	for _, e := range t.entries {
+		if e.live {
+			t.list = append(t.list, e.instance())
+		}
+	}
+	sortInstances(t.list)
+	return t.list
 }
 
 func (e *entry) instance() Instance {
 	i := Instance{
-		Peer: e.peer, State: e.state, RTT: e.rtt, Path: e.path, Addrs: slices.Clone(e.addrs),
-		Commit: e.commit, Fingerprint: e.print, Sources: slices.Sorted(maps.Keys(e.sources)), Since: e.since,
+		Peer: e.peer, State: e.state, RTT: e.rtt, Path: e.path, Addrs: slices.Clip(e.addrs),
+		Commit: e.commit, Fingerprint: e.print, Sources: e.sources, Since: e.since,
 		Socket: e.socket, Self: e.self, Record: e.record, Suspect: e.suspect,
 	}
 	if e.record != nil {
@@ -273,7 +365,7 @@ func (t *table) refusals() []Refusal {
 	var list []Refusal
 	for _, e := range t.entries {
 		if !e.live && e.err != nil {
-			list = append(list, Refusal{e.peer, slices.Sorted(maps.Keys(e.sources)), e.err})
+			list = append(list, Refusal{e.peer, e.sources, e.err})
 		}
 	}
 	slices.SortFunc(list, func(a, b Refusal) int { return strings.Compare(string(a.Peer), string(b.Peer)) })

@@ -225,6 +225,49 @@ func TestTableIsBounded(t *testing.T) {
 	}
 }
 
+func TestFloodOfInventedPeersShutsNobodyOut(t *testing.T) {
+	tab, own, known := newTable(), newSigner(t), newSigner(t)
+	for n := range 2 * maxEntries {
+		tab.found(Candidate{Peer: peer.ID([]byte{byte(n >> 8), byte(n)}), Addrs: testAddr, Way: DHT}, start)
+	}
+	tab.found(Candidate{Peer: own.peer, Addrs: testAddr, Way: Seed, Trusted: true}, start)
+	tab.found(Candidate{Peer: known.peer, Way: List, Record: known.record(1, 0, record.Serving)}, start)
+	if tab.entries[own.peer] == nil || tab.entries[known.peer] == nil || len(tab.entries) != maxEntries {
+		t.Errorf("a seed or a signed record was not taken, or %d entries are held", len(tab.entries))
+	}
+	hint := newSigner(t)
+	for _, e := range tab.due(start, 8, true) {
+		tab.failed(e.peer, errLost, false, start)
+	}
+	tab.found(Candidate{Peer: hint.peer, Addrs: testAddr, Way: DHT}, start)
+	if tab.entries[hint.peer] == nil {
+		t.Error("a hint was not taken in place of one that did not answer")
+	}
+}
+
+func TestLiarsAtMostDoubleTheProbesOfALivingInstance(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	a.answering(tab, 1)
+	probes := 0
+	const length = 10 * time.Minute
+	for now := start; now.Before(start.Add(length)); now = now.Add(100 * time.Millisecond) {
+		tab.gone(Gone{Peer: a.peer, Incarnation: 1}, now)
+		for range tab.due(now, 10, true) {
+			probes++
+			tab.answered(a.peer, a.answer(1, time.Millisecond), now)
+		}
+	}
+	if limit := int(2 * length / aliveProbe); probes > limit {
+		t.Errorf("%d probes, %d without lies", probes, limit/2)
+	}
+	tab.failed(a.peer, errLost, true, start.Add(length))
+	tab.answered(a.peer, a.answer(1, time.Millisecond), start.Add(length))
+	tab.gone(Gone{Peer: a.peer, Incarnation: 1}, start.Add(length+aliveProbe))
+	if len(tab.due(start.Add(length+aliveProbe), 10, true)) != 1 {
+		t.Error("a report is not looked into any more")
+	}
+}
+
 func TestLocalServiceGoesWithItsRegistration(t *testing.T) {
 	tab, a := newTable(), newSigner(t)
 	tab.found(Candidate{Peer: a.peer, Way: Local, Socket: "unix:/run/exchange.sock", Commit: "ab"}, start)

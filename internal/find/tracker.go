@@ -2,8 +2,8 @@ package find
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -56,6 +56,7 @@ const maxProbes = 32
 // of goroutines.
 type Tracker struct {
 	cfg    Config
+	closed <-chan struct{} // by Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	kick   chan struct{} // wakes the probing goroutine
@@ -68,6 +69,9 @@ type Tracker struct {
 	followed  int           // follows that have brought a list and still run
 	lists     int           // follows that have brought a list or ended without one
 	changed   chan struct{} // closed and replaced at each change
+	missed    int           // how often somebody has looked in vain
+	dialling  int           // Dials that wait for the first connection of all
+	dialled   bool          // one has ended
 	announced uint64        // the table's version at the last change that a reader could see
 	news      time.Time     // and when that was
 }
@@ -76,7 +80,7 @@ type Tracker struct {
 func New(cfg Config) *Tracker {
 	ctx, cancel := context.WithCancel(context.Background())
 	t := &Tracker{
-		cfg: cfg.withDefaults(), cancel: cancel, kick: make(chan struct{}, 1),
+		cfg: cfg.withDefaults(), closed: ctx.Done(), cancel: cancel, kick: make(chan struct{}, 1),
 		table: newTable(), reports: map[string]*WayReport{}, seen: map[string]map[string]bool{},
 		following: map[string]context.CancelFunc{}, changed: make(chan struct{}),
 	}
@@ -91,11 +95,21 @@ func New(cfg Config) *Tracker {
 	return t
 }
 
-// Close stops looking and returns when every goroutine of the Tracker has ended. It may be called more than once.
+// Close stops looking and returns when every goroutine of the Tracker has ended; calls that wait end with ErrClosed. It may
+// be called more than once.
 func (t *Tracker) Close() error {
 	t.cancel()
 	t.wg.Wait()
 	return nil
+}
+
+func (t *Tracker) isClosed() bool {
+	select {
+	case <-t.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // A Snapshot is what a Tracker knows at one moment. It is a copy and may be kept.
@@ -114,12 +128,13 @@ type Snapshot struct {
 func (t *Tracker) Snapshot() Snapshot {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.snapshotLocked()
+	return t.snapshotLocked(t.settledLocked())
 }
 
-func (t *Tracker) snapshotLocked() Snapshot {
+func (t *Tracker) snapshotLocked(settled bool) Snapshot {
 	s := Snapshot{
-		Instances: t.table.instances(), Refused: t.table.refusals(), Settled: t.settledLocked(), version: t.table.version,
+		Instances: slices.Clone(t.table.instances()), Refused: t.table.refusals(), Settled: settled, version: t.table.version,
+		Ways: make([]WayReport, 0, len(t.cfg.Ways)),
 	}
 	for _, w := range t.cfg.Ways {
 		s.Ways = append(s.Ways, *t.reports[w.Name])
@@ -133,58 +148,63 @@ func (s Snapshot) usable() bool { return len(s.Instances) > 0 && s.Instances[0].
 // Next returns when the list has changed since prev, or has settled, or with ctx's error when that ends. The zero
 // Snapshot is older than any.
 func (t *Tracker) Next(ctx context.Context, prev Snapshot) (Snapshot, error) {
-	for {
-		t.mu.Lock()
-		now, changed, quiet := t.snapshotLocked(), t.changed, t.news.Add(quietAfter)
-		t.mu.Unlock()
-		if now.version != prev.version || now.Settled != prev.Settled {
-			return now, nil
-		}
-		var settles <-chan time.Time
-		if now.usable() && !now.Settled {
-			settles = time.After(time.Until(quiet))
-		}
-		select {
-		case <-changed:
-		case <-settles:
-		case <-ctx.Done():
-			return now, ctx.Err()
-		}
-	}
+	return t.await(ctx, func(settled bool) bool { return t.table.version != prev.version || settled != prev.Settled })
 }
 
 // quietAfter is how long a list with live instances must stay as it is to count as settled while a way is still busy.
 const quietAfter = time.Second
 
-// until returns the first snapshot for which done is true, or the last one with ctx's error.
-func (t *Tracker) until(ctx context.Context, done func(Snapshot) bool) (Snapshot, error) {
-	s := t.Snapshot()
-	for !done(s) {
-		var err error
-		if s, err = t.Next(ctx, s); err != nil {
-			return s, err
+// await returns what is known when done is true, which is called with the lock held at each change. It looks at the
+// whole list only then: while hundreds of instances come in there are as many changes.
+func (t *Tracker) await(ctx context.Context, done func(settled bool) bool) (Snapshot, error) {
+	for {
+		t.mu.Lock()
+		settled := t.settledLocked()
+		if done(settled) {
+			defer t.mu.Unlock()
+			return t.snapshotLocked(settled), nil
+		}
+		changed := t.changed
+		var quiet <-chan time.Time
+		if !settled && t.table.usable() {
+			quiet = time.After(time.Until(t.news.Add(quietAfter)))
+		}
+		t.mu.Unlock()
+		select {
+		case <-changed:
+		case <-quiet:
+		case <-t.closed:
+			return t.Snapshot(), ErrClosed
+		case <-ctx.Done():
+			return t.Snapshot(), ctx.Err()
 		}
 	}
-	return s, nil
 }
 
 // Settle returns when the list has settled, or with what is known then and ctx's error when that ends.
 func (t *Tracker) Settle(ctx context.Context) (Snapshot, error) {
-	return t.until(ctx, func(s Snapshot) bool { return s.Settled })
+	return t.await(ctx, func(settled bool) bool { return settled })
 }
 
 // Wait returns as soon as one usable instance is known. When the list settles without one, or ctx ends, it returns a
-// *NoneError.
+// *NoneError, and the ways are asked again soon.
 func (t *Tracker) Wait(ctx context.Context) (Snapshot, error) {
-	s, err := t.until(ctx, func(s Snapshot) bool { return s.usable() || s.Settled })
+	s, err := t.await(ctx, func(settled bool) bool { return settled || t.table.usable() })
+	if errors.Is(err, ErrClosed) {
+		return s, err
+	}
 	if !s.usable() {
+		t.mu.Lock()
+		t.missed++
+		t.announceLocked()
+		t.mu.Unlock()
 		return s, &NoneError{t.cfg.Request.Cell, s.Ways, s.Refused, err}
 	}
 	return s, nil
 }
 
 func (t *Tracker) settledLocked() bool {
-	if list := t.table.instances(); len(list) > 0 && list[0].Usable() && time.Since(t.news) >= quietAfter {
+	if t.table.usable() && time.Since(t.news) >= quietAfter {
 		return true
 	}
 	for _, r := range t.reports {
@@ -193,15 +213,8 @@ func (t *Tracker) settledLocked() bool {
 		}
 	}
 	// A live instance that is about to be asked for its list may know more.
-	return !t.table.pending() && (t.lists > 0 || !t.followableLocked())
+	return !t.table.pending() && (t.lists > 0 || t.cfg.Follow == 0 || !t.table.followable())
 }
-
-// followableLocked reports whether a live instance can be asked for its list, which may name more.
-func (t *Tracker) followableLocked() bool {
-	return t.cfg.Follow > 0 && slices.ContainsFunc(t.table.instances(), followable)
-}
-
-func followable(i Instance) bool { return !i.Self && len(i.Addrs) > 0 }
 
 // announceLocked wakes whoever waits for a change; the lock is held.
 func (t *Tracker) announceLocked() {
@@ -210,6 +223,10 @@ func (t *Tracker) announceLocked() {
 	}
 	close(t.changed)
 	t.changed = make(chan struct{})
+	t.kickLocked()
+}
+
+func (t *Tracker) kickLocked() {
 	select {
 	case t.kick <- struct{}{}:
 	default:
@@ -229,10 +246,7 @@ func (t *Tracker) Found(c Candidate) {
 		t.announceLocked()
 		return
 	}
-	select {
-	case t.kick <- struct{}{}:
-	default:
-	}
+	t.kickLocked()
 }
 
 // Gone takes word of an end. It implements Sink.
@@ -243,15 +257,11 @@ func (t *Tracker) Gone(g Gone) {
 	t.announceLocked()
 }
 
-// Failed tells the Tracker that a call to the instance has failed, so that it is probed at once.
+// Failed tells the Tracker that an instance does not seem to be there, so that it is probed at once.
 func (t *Tracker) Failed(i Instance) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.table.entries[i.Peer]; e != nil {
-		if i.Socket != "" && e.socket == i.Socket {
-			e.socket, e.live, e.err = "", false, net.ErrClosed
-			t.table.version++
-		}
 		e.doubt(time.Now())
 		t.announceLocked()
 	}

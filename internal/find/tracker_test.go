@@ -18,26 +18,43 @@ import (
 
 // fakeNet answers for instances without a network. Everything takes one millisecond of the bubble's time.
 type fakeNet struct {
-	mu     sync.Mutex
-	up     map[peer.ID]*fakeInstance
-	probes map[peer.ID]int
+	mu    sync.Mutex
+	up    map[peer.ID]*fakeInstance
+	asked map[peer.ID]asked
 }
+
+// asked counts what one instance was asked.
+type asked struct{ probes, urgent, opens int }
+
+func (n *fakeNet) count(id peer.ID, f func(*asked)) asked {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	a := n.asked[id]
+	f(&a)
+	n.asked[id] = a
+	return a
+}
+
+func (n *fakeNet) counts(id peer.ID) asked { return n.count(id, func(*asked) {}) }
 
 type fakeInstance struct {
 	signer
 	incarnation uint64
+	state       record.State
 	refuse      error
+	refuseOpen  error
+	hangOpen    bool
 	push        chan link.List // what its watchers are told
 }
 
 func newFakeNet() *fakeNet {
-	return &fakeNet{up: map[peer.ID]*fakeInstance{}, probes: map[peer.ID]int{}}
+	return &fakeNet{up: map[peer.ID]*fakeInstance{}, asked: map[peer.ID]asked{}}
 }
 
 func (n *fakeNet) start(s signer, incarnation uint64) *fakeInstance {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	i := &fakeInstance{signer: s, incarnation: incarnation, push: make(chan link.List, 8)}
+	i := &fakeInstance{signer: s, incarnation: incarnation, state: record.Serving, push: make(chan link.List, 8)}
 	n.up[s.peer] = i
 	return i
 }
@@ -60,21 +77,32 @@ func (n *fakeNet) instance(id peer.ID) (*fakeInstance, error) {
 }
 
 func (n *fakeNet) Probe(_ context.Context, to link.Target, _ link.Hello) (link.Probe, error) {
-	n.mu.Lock()
-	n.probes[to.Peer]++
-	n.mu.Unlock()
+	n.count(to.Peer, func(a *asked) {
+		a.probes++
+		if to.Urgent {
+			a.urgent++
+		}
+	})
 	i, err := n.instance(to.Peer)
 	if err != nil {
 		return link.Probe{}, err
 	}
 	return link.Probe{RTT: time.Millisecond, Path: "tcp", Welcome: link.Welcome{
-		Code: link.CodeOK, State: record.Serving, Incarnation: i.incarnation, Record: i.record(i.incarnation, 0, record.Serving).Envelope,
+		Code: link.CodeOK, State: i.state, Incarnation: i.incarnation, Record: i.record(i.incarnation, 0, i.state).Envelope,
 	}}, nil
 }
 
-func (n *fakeNet) Open(_ context.Context, to link.Target, _ link.Hello) (*link.Conn, error) {
-	_, err := n.instance(to.Peer)
-	return nil, err
+func (n *fakeNet) Open(ctx context.Context, to link.Target, _ link.Hello) (*link.Conn, error) {
+	n.count(to.Peer, func(a *asked) { a.opens++ })
+	i, err := n.instance(to.Peer)
+	if err != nil {
+		return nil, err
+	}
+	if i.hangOpen {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return nil, i.refuseOpen
 }
 
 func (n *fakeNet) Watch(ctx context.Context, to link.Target, _ link.Hello, each func(link.List)) error {
@@ -116,7 +144,7 @@ func inBubble(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, func(t *testing.T) {
 		saved := start
 		start = time.Now()
-		defer func() { start = saved }()
+		t.Cleanup(func() { start = saved })
 		f(t)
 	})
 }
@@ -316,9 +344,12 @@ func awaitList(t *testing.T, tr *Tracker, done func(Snapshot) bool) Snapshot {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	s, err := tr.until(ctx, done)
-	if err != nil {
-		t.Fatalf("within a minute: %v; known: %+v", err, s.Instances)
+	s := tr.Snapshot()
+	for !done(s) {
+		var err error
+		if s, err = tr.Next(ctx, s); err != nil {
+			t.Fatalf("within a minute: %v; known: %+v", err, s.Instances)
+		}
 	}
 	return s
 }

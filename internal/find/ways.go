@@ -13,33 +13,35 @@ const againMax = 30 * time.Second
 // keepAsking runs one way for as long as the tracker lives.
 func (t *Tracker) keepAsking(ctx context.Context, w Way) {
 	pause := time.Second
-	for {
+	for ctx.Err() == nil {
+		start := time.Now()
 		err := t.ask(ctx, w)
-		switch live := err == nil && t.Snapshot().usable(); {
+		took := time.Since(start)
+		switch live := err == nil && t.usable(); {
 		case w.Name == Local: // a look into one directory
-			t.rest(ctx, time.Second, false)
+			t.rest(ctx, time.Second, func() bool { return false })
 		case live:
-			t.rest(ctx, t.cfg.Again, true)
+			t.rest(ctx, t.cfg.Again, func() bool { return !t.table.usable() })
 			pause = time.Second
 		default:
-			t.rest(ctx, pause, false)
+			// Whoever looks in vain shortens the pause, but not so far that asking is most of what we do.
+			least, missed := time.Now().Add(max(time.Second, 10*took)), t.lookedInVain()
+			t.rest(ctx, pause, func() bool { return t.missed != missed && time.Now().After(least) })
 			pause = min(2*pause, againMax)
-		}
-		if ctx.Err() != nil {
-			return
 		}
 	}
 }
 
-// rest returns when the pause is over, when ctx ends, or, if live, when the last usable instance is gone.
-func (t *Tracker) rest(ctx context.Context, pause time.Duration, live bool) {
+// rest returns when the pause is over, when ctx ends, or when enough is true, which is called with the lock held at each
+// change.
+func (t *Tracker) rest(ctx context.Context, pause time.Duration, enough func() bool) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
 		t.mu.Lock()
-		usable, changed := t.snapshotLocked().usable(), t.changed
+		done, changed := enough(), t.changed
 		t.mu.Unlock()
-		if live && !usable {
+		if done {
 			return
 		}
 		select {
@@ -52,6 +54,19 @@ func (t *Tracker) rest(ctx context.Context, pause time.Duration, live bool) {
 	}
 }
 
+func (t *Tracker) usable() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.table.usable()
+}
+
+// lookedInVain returns how often somebody has.
+func (t *Tracker) lookedInVain() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.missed
+}
+
 // ask runs a way once.
 func (t *Tracker) ask(ctx context.Context, w Way) error {
 	start := time.Now()
@@ -62,7 +77,7 @@ func (t *Tracker) ask(ctx context.Context, w Way) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if w.Name == Local && err == nil {
+	if w.Name == Local && (err == nil || len(sink.named) > 0) { // a damaged registration hides no other
 		t.table.dropSockets(sink.named, time.Now())
 	}
 	r := t.reports[w.Name]

@@ -61,7 +61,7 @@ func (d *Dialer) Probe(ctx context.Context, t Target, h Hello) (Probe, error) {
 		return p, err
 	}
 	// The first exchange contains the instance's check of our certificate.
-	for n := 1; n < probeSamples && rtt < probeNear; n++ {
+	for n := 1; n < probeSamples && rtt < probeNear && !t.Urgent; n++ {
 		if rtt, err = d.greet(ctx, c, h, d.cfg.WelcomeTimeout); err != nil {
 			return p, nil // it did answer
 		}

@@ -130,4 +130,6 @@ type Target struct {
 	// Trusted: the addresses stand in our own files or came from our own LAN, so that private ones may be dialled
 	// (see Dialable).
 	Trusted bool
+	// Urgent: somebody waits for this peer, so that a Probe takes the first exchange for its RTT.
+	Urgent bool
 }
