@@ -13,7 +13,7 @@ import (
 // Config says where a Source keeps its cache and what it may spend. CacheDir is required.
 type Config struct {
 	CacheDir string       // folder of the cache; made with mode 0700. Several processes may share it
-	HTTP     *http.Client // for hosts that speak cell+json; its redirects are narrowed. Nil: the default transport
+	HTTP     *http.Client // for hosts that speak cell+json; its redirects are narrowed. Nil: one of its own, without kept connections
 	Git      string       // the git command; empty: "git" on the PATH
 	Offline  bool         // open no network socket: only repositories on disk and the cache are read
 	Log      *slog.Logger // nil: silent
@@ -60,7 +60,8 @@ func (c Config) validate() error {
 	return nil
 }
 
-// Source reads repositories. It is safe for concurrent use and holds nothing open between calls.
+// Source reads repositories. It is safe for concurrent use and needs no closing: every process and goroutine that it starts
+// has ended when the call that started it returns.
 type Source struct {
 	cfg Config
 	hub *hub

@@ -1,3 +1,5 @@
+//go:build !windows
+
 package source
 
 import (
@@ -31,8 +33,36 @@ func TestManifestOverSmartHTTP(t *testing.T) {
 			continue
 		}
 		checkExchange(t, m, commit)
+		// The refs, the refs once more with the commit, and all files together.
+		if n := srv.posts.Load(); name == "a host that filters" && n > 4 {
+			t.Errorf("%s: %d requests", name, n)
+		}
 		if has := cached(t, s, readme); has != (name != "a host that filters") {
 			t.Errorf("%s: README.md was fetched: %v", name, has)
+		}
+	}
+}
+
+// The user's own way to use ssh is left as it is.
+func TestManifestOverSSH(t *testing.T) {
+	r := exchange(t)
+	calls := filepath.Join(t.TempDir(), "calls")
+	t.Setenv("GIT_SSH_VARIANT", "simple")
+	t.Setenv("GIT_SSH_COMMAND", script(t, "echo \"$@\" >>"+calls+"\nexec git upload-pack "+r.dir+"\n"))
+	for _, url := range []string{"git@cell-hub.acme.com:acme/exchange.git", "ssh://git@cell-hub.acme.com/acme/exchange"} {
+		m, err := newSource(t, Config{}).Manifest(t.Context(), url, "v1.0.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkExchange(t, m, r.git("rev-parse", "HEAD"))
+	}
+	data, err := os.ReadFile(calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if !strings.HasPrefix(line, "git@cell-hub.acme.com git-upload-pack ") {
+			t.Errorf("ssh was called with %s", line)
 		}
 	}
 }

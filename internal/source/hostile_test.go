@@ -30,6 +30,7 @@ func TestHostileRepositoriesAreRefused(t *testing.T) {
 		"Cell.toml is a consumer":  {func(r *repo) { r.write("Cell.toml", "") }, "has no [package]"},
 		"Cell.toml is broken":      {func(r *repo) { r.write("Cell.toml", "[package]\nname = \"X\"\n") }, "Cell.toml:2: package.name has characters"},
 		"Cell.toml is huge":        {func(r *repo) { r.write("Cell.toml", "#"+strings.Repeat("x", manifest.MaxFileSize)) }, "Cell.toml is 1048577 bytes; at most 1048576"},
+		"Cell.toml unpacks":        {func(r *repo) { r.write("Cell.toml", strings.Repeat(" ", 48<<20)) }, "Cell.toml is 50331648 bytes; at most 1048576"},
 		"interface is huge":        {func(r *repo) { r.write("proto/exchange.proto", strings.Repeat("\n", manifest.MaxInterfaceSize+1)) }, "is 1048577 bytes"},
 		"interface is not there":   {func(r *repo) { r.git("rm", "--quiet", "proto/exchange.proto") }, "proto/exchange.proto: interface file is not there"},
 		"import is not there":      {func(r *repo) { r.git("rm", "--quiet", "proto/money.proto") }, `import "money.proto" is in none of the import roots`},
@@ -118,8 +119,8 @@ func TestNothingOfTheRepositoryIsRun(t *testing.T) {
 	}
 }
 
-// A file that compresses well, one that does not, and a tag of nothing but ballast end at the limit on bytes, and the
-// cache is as small as before.
+// What does not fit ends at the limit on bytes, and nothing of it stays in the cache. A host that filters is not asked for
+// what nobody reads.
 func TestSizeLimit(t *testing.T) {
 	ballast := make([]byte, 4<<20)
 	random := rand.NewChaCha8([32]byte{1})

@@ -30,7 +30,12 @@ type hub struct {
 }
 
 func newHub(c Config) *hub {
-	client := &http.Client{}
+	client := &http.Client{Transport: &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		ForceAttemptHTTP2:      true,
+		DisableKeepAlives:      true, // one GET in a minute: a connection kept would only be one to leak
+		MaxResponseHeaderBytes: 64 << 10,
+	}}
 	if c.HTTP != nil {
 		*client = *c.HTTP
 	}

@@ -82,6 +82,7 @@ func TestAnyOtherAnswerMeansGit(t *testing.T) {
 	r := exchange(t)
 	commit := r.git("rev-parse", "HEAD")
 	r.ref("refs/cell/seeds", map[string]string{"instances.json": seeds(1, "")})
+	srv, cache := serve(t, r), t.TempDir()
 	for name, cell := range map[string]http.HandlerFunc{
 		"a page":             answer("text/html", http.StatusOK, "<html>"),
 		"plain JSON":         answer("application/json", http.StatusOK, published(t, nil)),
@@ -100,9 +101,8 @@ func TestAnyOtherAnswerMeansGit(t *testing.T) {
 		"list of other cell": answer(MediaType, http.StatusOK, seeds(0, otherCell)),
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
-			srv := serve(t, r)
 			srv.cell = cell
-			s := newSource(t, Config{HTTPWait: 300 * time.Millisecond})
+			s := newSource(t, Config{CacheDir: cache, SeedTTL: -1, HTTPWait: 300 * time.Millisecond})
 			m, err := s.Manifest(t.Context(), srv.url(), "v1.0.0")
 			if err != nil {
 				t.Fatal(err)

@@ -2,11 +2,8 @@ package source
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/cellnode/cellnode/manifest"
 )
@@ -67,22 +64,51 @@ func (s *Source) Manifest(ctx context.Context, url, tag string) (*Manifest, erro
 	if err != nil {
 		return nil, err
 	}
-	if s.offline(url) {
-		return s.lastManifest(cell, url, offline(cell))
+	return s.ManifestFrom(ctx, cell, url)
+}
+
+// ManifestFrom is Manifest of a cell whose repository has mirrors: the first of the URLs that answers counts.
+func (s *Source) ManifestFrom(ctx context.Context, cell manifest.Cell, urls ...string) (*Manifest, error) {
+	var m *Manifest
+	err := s.each(ctx, cell, urls, func(url string) error {
+		e, err := s.entry(ctx, url, cell)
+		if err == nil {
+			m, err = assemble(e, url, cell)
+		}
+		return err
+	})
+	if err == nil {
+		s.remember(s.tagPath(cell), tagEntry{Cell: cell.String(), Commit: m.Commit, At: s.now()})
+		return m, nil
 	}
-	e, err := s.entry(ctx, url, cell)
 	if isPassing(err) && ctx.Err() == nil {
-		return s.lastManifest(cell, url, err)
+		return s.lastManifest(cell, urls[0], err)
 	}
-	if err != nil {
-		return nil, err
+	return nil, err
+}
+
+// each calls read with one URL after the other until one succeeds. All are checked before the first is used.
+func (s *Source) each(ctx context.Context, cell manifest.Cell, urls []string, read func(url string) error) error {
+	if len(urls) == 0 {
+		return fmt.Errorf("source: no address to read %s from", cell)
 	}
-	m, err := assemble(e, url, cell)
-	if err != nil {
-		return nil, err
+	for _, url := range urls {
+		if err := manifest.FetchURL(url); err != nil {
+			return err
+		}
 	}
-	s.remember(s.tagPath(cell), tagEntry{Cell: cell.String(), Commit: e.Commit, At: s.now()})
-	return m, nil
+	var faults []error
+	for _, url := range urls {
+		err := offline(cell)
+		if !s.offline(url) {
+			err = read(url)
+		}
+		if err == nil || ctx.Err() != nil || len(urls) == 1 {
+			return err
+		}
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
 }
 
 // ManifestAt is Manifest for a commit that is known, as from Cell.lock. Once it is in the cache no host is asked. A tag
@@ -109,7 +135,7 @@ func (s *Source) ManifestAt(ctx context.Context, url, tag, commit string) (*Mani
 func isPassing(err error) bool {
 	var host *UnreachableError
 	var limit *LimitError
-	return errors.As(err, &host) || errors.As(err, &limit)
+	return errors.As(err, &host) || errors.As(err, &limit) || errors.Is(err, ErrOffline)
 }
 
 // lastManifest is what the host said when it was last reached, or the error for not reaching it now.
@@ -126,98 +152,4 @@ func (s *Source) lastManifest(cell manifest.Cell, url string, cause error) (*Man
 	m.Stale = true
 	s.cfg.Log.Warn("using the last known manifest", "cell", cell.String(), "commit", e.Commit, "read", tag.At, "err", cause)
 	return m, nil
-}
-
-// entry is what stands at the tag's commit: from a host that speaks cell+json, the cache, or git.
-func (s *Source) entry(ctx context.Context, url string, cell manifest.Cell) (commitEntry, error) {
-	if e, ok := s.hubEntry(ctx, url, cell); ok {
-		s.keep(cell, e)
-		return e, nil
-	}
-	r, err := s.resolve(ctx, url, cell)
-	if err != nil {
-		return commitEntry{}, err
-	}
-	if e, ok := s.recallCommit(cell, r.commit); ok {
-		return e, nil
-	}
-	var e commitEntry
-	err = s.read(ctx, url, cell.Repository, "refs/tags/"+cell.Tag, r.commit, func(o *objects) error {
-		e, err = readEntry(o)
-		return err
-	})
-	if err != nil {
-		return commitEntry{}, content(url, cell.Tag, err)
-	}
-	s.keep(cell, e)
-	return e, nil
-}
-
-func (s *Source) keep(cell manifest.Cell, e commitEntry) {
-	e.Sum = e.sum()
-	s.remember(s.commitPath(cell, e.Commit), e)
-}
-
-// content puts a fault of the repository's content into words.
-func content(url, at string, err error) error {
-	var f *contentFault
-	if errors.As(err, &f) {
-		return &ContentError{URL: shown(url), At: at, Err: f.err}
-	}
-	return err
-}
-
-// readEntry takes from a commit what a manifest needs, and checks that it is one.
-func readEntry(o *objects) (commitEntry, error) {
-	data, err := o.file(cellFile, manifest.MaxFileSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		return commitEntry{}, &contentFault{errors.New("there is no Cell.toml, so this is not a cell")}
-	}
-	if err != nil {
-		return commitEntry{}, err
-	}
-	file, err := parsePackage(data)
-	if err != nil {
-		return commitEntry{}, &contentFault{err}
-	}
-	files, err := manifest.InterfaceFiles(file.Package.Interface, file.Package.ImportRoots, func(path string) ([]byte, error) {
-		return o.file(path, manifest.MaxInterfaceSize)
-	})
-	if err != nil {
-		return commitEntry{}, fault(err)
-	}
-	files[cellFile] = data
-	return commitEntry{Commit: o.commit, Files: files}, nil
-}
-
-func parsePackage(data []byte) (*manifest.File, error) {
-	file, err := manifest.ParseFile(cellFile, data)
-	if err != nil {
-		return nil, err
-	}
-	if file.Package == nil {
-		return nil, errors.New("its Cell.toml has no [package], so this is not a cell but a consumer of some")
-	}
-	return file, nil
-}
-
-// assemble derives from the files all that can be derived; nothing of that is taken from anyone.
-func assemble(e commitEntry, url string, cell manifest.Cell) (*Manifest, error) {
-	data := e.Files[cellFile]
-	file, err := parsePackage(data)
-	if err != nil {
-		return nil, &ContentError{URL: shown(url), At: cell.Tag, Err: err}
-	}
-	fingerprint, err := manifest.Fingerprint(e.Files, file.Package.Interface, file.Package.ImportRoots)
-	if err != nil {
-		return nil, &ContentError{URL: shown(url), At: cell.Tag, Err: err}
-	}
-	if cell, err = file.CellAt(url, cell.Tag); err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(data)
-	return &Manifest{
-		Cell: cell, Commit: e.Commit, File: file, Raw: e.Files,
-		Fingerprint: fingerprint, ManifestHash: hex.EncodeToString(sum[:]),
-	}, nil
 }

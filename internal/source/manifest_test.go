@@ -93,7 +93,7 @@ func TestTagsWithSlashes(t *testing.T) {
 }
 
 func TestSHA256Repositories(t *testing.T) {
-	r := exchange(t, "--object-format=sha256")
+	r := makeExchange(t, "--object-format=sha256")
 	commit := r.git("rev-parse", "HEAD")
 	m, err := newSource(t, Config{}).Manifest(t.Context(), r.dir, "v1.0.0")
 	if err != nil || len(commit) != 64 {
@@ -152,6 +152,28 @@ func TestMovedTag(t *testing.T) {
 	if _, err := s.ManifestAt(t.Context(), r.dir, "v1.0.0", "../x"); err == nil {
 		t.Error("a path is a commit")
 	}
+}
+
+// A tag that moves between the question and the fetch is asked for again, and its name never stands for another commit.
+func TestTagThatMovesWhileItIsRead(t *testing.T) {
+	r := exchange(t)
+	first := r.git("rev-parse", "HEAD")
+	second := r.commit("")
+	flag := filepath.Join(t.TempDir(), "moved")
+	git := script(t, `git "$@" || exit
+case " $* " in *" ls-remote "*) [ -e `+flag+` ] || { touch `+flag+`; git -C `+r.dir+` update-ref refs/tags/v1.0.0 `+second+`; };; esac
+`)
+	s := newSource(t, Config{Git: git})
+	m, err := s.Manifest(t.Context(), r.dir, "v1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkExchange(t, m, second)
+	r.git("tag", "--force", "v1.0.0", first)
+	if m, err = s.Manifest(t.Context(), r.dir, "v1.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	checkExchange(t, m, first)
 }
 
 // Once read, a manifest is there for good: the host may be gone.

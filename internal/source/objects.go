@@ -2,9 +2,7 @@ package source
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +24,7 @@ type objects struct {
 	out    *bufio.Reader
 	root   string // the commit's tree
 	trees  map[string]map[string]entry
+	fetch  func(wanted []string) error // brings objects in together; nil: all are there
 }
 
 // entry is one name in a folder.
@@ -167,35 +166,6 @@ func (o *objects) part(name, kind string, limit int64) (string, []byte, error) {
 		err = errBroken
 	}
 	return object, data, err
-}
-
-// tree reads a folder, once.
-func (o *objects) tree(object string) (map[string]entry, error) {
-	if names, ok := o.trees[object]; ok {
-		return names, nil
-	}
-	_, data, err := o.part(object, "tree", maxTree)
-	if err != nil {
-		return nil, fault(err)
-	}
-	names, err := parseTree(data, len(object)/2)
-	o.trees[object] = names
-	return names, fault(err)
-}
-
-// parseTree reads git's form of a folder: mode, blank, name, zero byte and the raw object name, again and again.
-func parseTree(data []byte, rawSize int) (map[string]entry, error) {
-	names := map[string]entry{}
-	for len(data) > 0 {
-		head, rest, ok := bytes.Cut(data, []byte{0})
-		mode, name, named := bytes.Cut(head, []byte{' '})
-		if !ok || !named || len(rest) < rawSize {
-			return nil, errors.New("has a broken folder object")
-		}
-		names[string(name)] = entry{mode: string(mode), object: hex.EncodeToString(rest[:rawSize])}
-		data = rest[rawSize:]
-	}
-	return names, nil
 }
 
 // contentFault marks what no second attempt would change.

@@ -1,12 +1,15 @@
 package source
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 const (
@@ -35,8 +38,42 @@ func newRepo(t testing.TB, args ...string) *repo {
 	return r
 }
 
+// template is made once and copied for each test.
+var template string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := goleak.Find(); code == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if template != "" {
+		os.RemoveAll(template)
+	}
+	os.Exit(code)
+}
+
 // exchange is a repository with a cell at v1.0.0.
-func exchange(t testing.TB, args ...string) *repo {
+func exchange(t testing.TB) *repo {
+	t.Helper()
+	if template == "" {
+		dir, err := os.MkdirTemp("", "cell-source")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(dir, os.DirFS(makeExchange(t).dir)); err != nil {
+			t.Fatal(err)
+		}
+		template = dir
+	}
+	r := &repo{t: t, dir: filepath.Join(t.TempDir(), "exchange")}
+	if err := os.CopyFS(r.dir, os.DirFS(template)); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func makeExchange(t testing.TB, args ...string) *repo {
 	r := newRepo(t, args...)
 	r.write("Cell.toml", exchangeToml)
 	r.write("proto/exchange.proto", exchangeProto)

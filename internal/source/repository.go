@@ -29,10 +29,10 @@ func repositoryID(canonical string) string {
 // read fetches ref, which is expected to be at object, and hands the objects to fn. It holds the cached repository for
 // itself meanwhile.
 //
-// The first attempt fetches the commit and its folders, and git fetches each file as it is read; a host that cannot
-// filter sends everything at once. If that fails, the second starts from nothing and fetches the commit whole. Faults of
-// the content, limits and the caller's own end are not tried again.
-func (s *Source) read(ctx context.Context, url, canonical, ref, object string, fn func(*objects) error) error {
+// With files, the first attempt leaves files out and fetches the few that are read; a host that cannot filter sends
+// everything at once. If an attempt fails, the next starts from nothing and fetches the commit whole. Faults of the
+// content, limits and the caller's own end are not tried again.
+func (s *Source) read(ctx context.Context, url, canonical, ref, object string, how filter, fn func(*objects) error) error {
 	r := &repository{s: s, url: url, dir: filepath.Join(s.cfg.CacheDir, "git", repositoryID(canonical)+"-"+format(object))}
 	if err := os.MkdirAll(filepath.Dir(r.dir), 0o700); err != nil {
 		return fmt.Errorf("source: %w", err)
@@ -42,8 +42,8 @@ func (s *Source) read(ctx context.Context, url, canonical, ref, object string, f
 		return err
 	}
 	defer unlock()
-	for _, partial := range []bool{true, false} {
-		if err = r.attempt(ctx, ref, object, partial, fn); !isGit(err) {
+	for _, rung := range []rung{{partial: true, filter: how}, {}} {
+		if err = r.attempt(ctx, ref, object, rung, fn); !isGit(err) {
 			return err
 		}
 		s.cfg.Log.Debug("fetching whole", "url", shown(url), "ref", ref, "err", err)
@@ -52,8 +52,22 @@ func (s *Source) read(ctx context.Context, url, canonical, ref, object string, f
 	return unreachable(url, err)
 }
 
-// errMovedMeanwhile leads to a second attempt, from nothing.
-var errMovedMeanwhile = &gitError{command: "fetch", stderr: "the tag moved while it was read; try again"}
+// filter says what a fetch leaves out.
+type filter bool
+
+const (
+	everything   filter = false
+	withoutFiles filter = true
+)
+
+// rung is one step of the ladder.
+type rung struct {
+	partial bool // the cached repository may lack objects, and git fetches what it misses
+	filter  filter
+}
+
+// errMovedMeanwhile says that a ref was not where its host had just said.
+var errMovedMeanwhile = errors.New("it moved while it was read; try again")
 
 func isGit(err error) bool {
 	var ge *gitError
@@ -69,19 +83,22 @@ func format(object string) string {
 
 func (r *repository) remove() { _ = os.RemoveAll(r.dir) } // what cannot be removed fails at the next use
 
-// attempt is one rung of the ladder. Whatever fails while the cache is being written takes the cached repository with it,
+// attempt is one step. Whatever fails while the cache is being written takes the cached repository with it,
 // so that no half-written pack stays behind.
-func (r *repository) attempt(ctx context.Context, ref, object string, partial bool, fn func(*objects) error) error {
-	if err := r.open(ctx, format(object), partial); err != nil {
+func (r *repository) attempt(ctx context.Context, ref, object string, how rung, fn func(*objects) error) error {
+	if err := r.open(ctx, format(object), how.partial); err != nil {
 		return err
 	}
 	watched, stop := r.watch(ctx)
 	local := "refs/cell/at/" + object
-	err := r.fetch(watched, ref, local, partial)
+	filtered, err := r.fetch(watched, ref, local, how.filter)
 	if err == nil {
 		err = r.s.session(watched, r.url, r.dir, local, func(o *objects) error {
 			if o.commit != object {
 				return errMovedMeanwhile
+			}
+			if filtered {
+				o.fetch = func(wanted []string) error { return r.fetchObjects(watched, wanted) }
 			}
 			return fn(o)
 		})
@@ -89,8 +106,11 @@ func (r *repository) attempt(ctx context.Context, ref, object string, partial bo
 	if grown := stop(); grown && err == nil {
 		err = r.s.tooLarge(r.url)
 	}
+	if errors.Is(err, errMovedMeanwhile) {
+		err = &UnreachableError{URL: shown(r.url), Err: err}
+	}
 	var limit *LimitError
-	if errors.As(err, &limit) || ctx.Err() != nil {
+	if errors.As(err, &limit) || errors.Is(err, errMovedMeanwhile) || ctx.Err() != nil {
 		r.remove()
 	}
 	return err
@@ -135,16 +155,27 @@ func quoteConfig(s string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
-// fetch brings one ref in, under a name of ours, unless it is there already.
-func (r *repository) fetch(ctx context.Context, ref, local string, partial bool) error {
+// fetch brings one ref in, under a name of ours, unless it is there already. filtered is false when the host has sent
+// everything all the same.
+func (r *repository) fetch(ctx context.Context, ref, local string, leave filter) (filtered bool, err error) {
 	if _, err := os.Stat(filepath.Join(r.dir, filepath.FromSlash(local))); err == nil {
-		return nil
+		return bool(leave), nil
 	}
-	filter := "--no-filter"
-	if partial {
-		filter = "--filter=blob:none"
+	option := "--no-filter"
+	if leave == withoutFiles {
+		option = "--filter=blob:none"
 	}
-	_, err := r.s.git(ctx, r.url, r.dir, "fetch", "--quiet", "--depth=1", filter, "--no-tags", "--no-write-fetch-head",
+	_, words, err := r.s.run(ctx, r.url, r.dir, "fetch", "--quiet", "--depth=1", option, "--no-tags", "--no-write-fetch-head",
 		"--no-auto-maintenance", "--no-recurse-submodules", "--force", "--", "cell", "+"+ref+":"+local)
+	return bool(leave) && !strings.Contains(string(words.b), "filtering not recognized"), err
+}
+
+// fetchObjects brings objects in by name, as git itself does for one that it misses.
+func (r *repository) fetchObjects(ctx context.Context, wanted []string) error {
+	args := []string{
+		"-c", "fetch.negotiationAlgorithm=noop", "fetch", "--quiet", "--filter=blob:none", "--no-tags",
+		"--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules", "--", "cell",
+	}
+	_, err := r.s.git(ctx, r.url, r.dir, append(args, wanted...)...)
 	return err
 }

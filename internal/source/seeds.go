@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/ipfs/go-cid"
 
@@ -23,11 +24,21 @@ func (s *Source) Seeds(ctx context.Context, url, tag string) (*manifest.SeedList
 	if err != nil {
 		return nil, err
 	}
+	return s.SeedsFrom(ctx, cell, url)
+}
+
+// SeedsFrom is Seeds of a cell whose repository has mirrors: the first of the URLs that answers counts.
+func (s *Source) SeedsFrom(ctx context.Context, cell manifest.Cell, urls ...string) (*manifest.SeedList, error) {
 	last, list, known := s.recallSeeds(cell)
 	if age := s.now().Sub(last.At); known && age >= 0 && age < s.cfg.SeedTTL {
 		return list, nil
 	}
-	fresh, from, err := s.freshSeeds(ctx, url, cell, last, list)
+	var fresh *manifest.SeedList
+	var from string
+	err := s.each(ctx, cell, urls, func(url string) (err error) {
+		fresh, from, err = s.freshSeeds(ctx, url, cell, last, list)
+		return err
+	})
 	if known && err != nil && ctx.Err() == nil {
 		s.cfg.Log.Warn("using the last known seed list", "cell", cell.String(), "read", last.At, "err", err)
 		return list, nil
@@ -52,9 +63,6 @@ func (s *Source) keepSeeds(cell manifest.Cell, list *manifest.SeedList, from str
 func (s *Source) freshSeeds(ctx context.Context, url string, cell manifest.Cell, last seedEntry, list *manifest.SeedList) (
 	fresh *manifest.SeedList, from string, err error,
 ) {
-	if s.offline(url) {
-		return nil, "", offline(cell)
-	}
 	if fresh := s.hubSeeds(ctx, url, cell); fresh != nil {
 		return fresh, "", nil
 	}
@@ -89,13 +97,13 @@ func (s *Source) gitSeeds(ctx context.Context, url string, cell manifest.Cell, r
 	var faults []error
 	if r.seeds != "" {
 		names := append([]string{cell.Tag + "/" + seedFiles[0]}, seedFiles...)
-		list, err := s.seedsAt(ctx, url, cell, r.name, r.seeds, names, ids)
+		list, err := s.seedsAt(ctx, url, cell, place{r.name, r.seeds, everything, names}, ids)
 		if list != nil || err != nil && !isContent(err) {
 			return list, err
 		}
 		faults = append(faults, err)
 	}
-	list, err := s.seedsAt(ctx, url, cell, "refs/tags/"+cell.Tag, r.commit, seedFiles, ids)
+	list, err := s.seedsAt(ctx, url, cell, place{"refs/tags/" + cell.Tag, r.commit, withoutFiles, seedFiles}, ids)
 	if list != nil || err != nil && !isContent(err) {
 		return list, err
 	}
@@ -108,7 +116,7 @@ func (s *Source) gitSeeds(ctx context.Context, url string, cell manifest.Cell, r
 // identities are the keys that a list may be for: the cell as its repository names it, and as it was asked for.
 func (s *Source) identities(ctx context.Context, url string, cell manifest.Cell) []cid.Cid {
 	ids := []cid.Cid{cell.ID()}
-	if !isDisk(url) {
+	if !strings.HasPrefix(cell.Repository, "file:") {
 		return ids
 	}
 	if m, err := s.Manifest(ctx, url, cell.Tag); err == nil && m.Cell != cell {
@@ -122,13 +130,18 @@ func isContent(err error) bool {
 	return errors.As(err, &ce)
 }
 
-// seedsAt reads the first of the named files that is there; nil when none is.
-func (s *Source) seedsAt(ctx context.Context, url string, cell manifest.Cell, ref, object string, names []string, ids []cid.Cid) (
-	*manifest.SeedList, error,
-) {
+// place is where a seed list may lie: in files of these names, best first, at a ref.
+type place struct {
+	ref, object string
+	filter      filter
+	names       []string
+}
+
+// seedsAt reads the first file that is there; nil when none is.
+func (s *Source) seedsAt(ctx context.Context, url string, cell manifest.Cell, at place, ids []cid.Cid) (*manifest.SeedList, error) {
 	var list *manifest.SeedList
-	err := s.read(ctx, url, cell.Repository, ref, object, func(o *objects) error {
-		for _, name := range names {
+	err := s.read(ctx, url, cell.Repository, at.ref, at.object, at.filter, func(o *objects) error {
+		for _, name := range at.names {
 			data, err := o.file(name, manifest.MaxSeedListSize)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
@@ -141,7 +154,7 @@ func (s *Source) seedsAt(ctx context.Context, url string, cell manifest.Cell, re
 		}
 		return nil
 	})
-	return list, content(url, ref, err)
+	return list, content(url, at.ref, err)
 }
 
 // parseSeeds refuses a list for another cell. A list that does not say is taken for the one it was found at.

@@ -188,3 +188,41 @@ func TestSeedsOfADeadHostAreAnError(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// A mirror carries the cell of the repository that it mirrors.
+func TestMirrors(t *testing.T) {
+	r := exchange(t)
+	cell, err := manifest.NewCell("https://cell-hub.acme.com/acme/exchange", "v1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ref("refs/cell/seeds", map[string]string{"instances.json": seeds(0, cell.ID().String())})
+	dead, mirror := serve(t, r), serve(t, r)
+	dead.down.Store(true)
+	s := newSource(t, Config{SeedTTL: -1})
+	for range 2 { // the second time the mirror is dead too
+		m, err := s.ManifestFrom(t.Context(), cell, dead.url(), mirror.url())
+		if err != nil || m.Cell != cell || m.Stale != mirror.down.Load() {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		list, err := s.SeedsFrom(t.Context(), cell, dead.url(), mirror.url())
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkSeeds(t, list, 0)
+		mirror.down.Store(true)
+	}
+	if _, err := s.ManifestFrom(t.Context(), cell, mirror.url(), "ext::sh -c id"); err == nil || !strings.Contains(err.Error(), "remote helper") {
+		t.Errorf("%v", err)
+	}
+	if _, err := s.SeedsFrom(t.Context(), manifest.Cell{Repository: "h/a", Tag: "v1"}); err == nil {
+		t.Error("a list was read from nowhere")
+	}
+	// A mirror that lags behind does not have the last word.
+	empty := newRepo(t)
+	empty.write("x", "x")
+	empty.commit("")
+	if m, err := s.ManifestFrom(t.Context(), cell, empty.dir, r.dir); err != nil || m.Cell != cell || m.Stale {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
