@@ -135,6 +135,9 @@ func regionFind(ctx context.Context, d *DHT, key cid.Cid) map[peer.ID]bool {
 }
 
 func TestSybilsHideARecordFromAWalkButNotFromTheRegion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of signatures: run without -short")
+	}
 	large := os.Getenv("CELL_LARGE") != ""
 	for _, c := range []struct {
 		bucket, honest, sybils, trials int
