@@ -23,18 +23,18 @@ const (
 	joinedWithin = 2 * time.Second
 )
 
-// startNetwork starts eight nodes, the last three with an instance, and writes their addresses where git and the
+// startNetwork starts the nodes, the last of them with an instance each, and writes their addresses where git and the
 // consumer have them.
 func (d *demo) startNetwork(ctx context.Context) (err error) {
 	start := time.Now()
 	d.net, err = testnet.Up(ctx, testnet.Config{
-		Dir: filepath.Join(d.dir, "net"), Binary: d.binary, Nodes: 8,
-		Cells: []testnet.Cell{{Repository: d.work, Tag: tag, Instances: 3}},
+		Dir: filepath.Join(d.dir, "net"), Binary: d.binary, Nodes: d.nodes,
+		Cells: []testnet.Cell{{Repository: d.work, Tag: tag, Instances: d.serving}},
 	})
 	if err != nil {
 		return err
 	}
-	d.say("8 nodes are up, 3 of them serve the cell, announced and read back, in %.1f s", time.Since(start).Seconds())
+	d.say("%d nodes are up, %d of them serve the cell, announced and read back, in %.1f s", d.nodes, d.serving, time.Since(start).Seconds())
 	status, err := d.status(ctx, d.instances()[0])
 	if err != nil {
 		return err
@@ -83,8 +83,8 @@ func (d *demo) meetConsumer(ctx context.Context) (err error) {
 	for _, i := range found.Instances {
 		d.say("  %s  %s  %s by %s, from %s", i.Peer, i.State, i.RTT.Round(10*time.Microsecond), i.Path, strings.Join(i.Sources, ","))
 	}
-	if len(found.Instances) != 3 {
-		return fmt.Errorf("the consumer finds %d instances, want 3", len(found.Instances))
+	if len(found.Instances) != d.serving {
+		return fmt.Errorf("the consumer finds %d instances, want %d", len(found.Instances), d.serving)
 	}
 	d.watchers = newWatchers()
 	d.watchers.consumer(d.client, "exchange")

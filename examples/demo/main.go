@@ -27,18 +27,24 @@ const (
 
 func main() {
 	verbose := flag.Bool("v", false, "print the logs of the nodes if a claim fails")
+	nodes := flag.Int("nodes", 8, "how many nodes there are, those with an instance included")
+	instances := flag.Int("instances", 3, "how many of them serve the cell: at least 3, and fewer than there are nodes")
 	flag.Parse()
-	if err := play(*verbose); err != nil {
+	if *instances < 3 || *instances >= *nodes {
+		fmt.Fprintf(os.Stderr, "demo: %d instances on %d nodes: at least 3, and one node without\n", *instances, *nodes)
+		os.Exit(2)
+	}
+	if err := play(*nodes, *instances, *verbose); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 	fmt.Println("\nevery claim held")
 }
 
-func play(verbose bool) (err error) {
+func play(nodes, instances int, verbose bool) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	d, err := newDemo()
+	d, err := newDemo(nodes, instances)
 	if err != nil {
 		return err
 	}

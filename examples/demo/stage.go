@@ -23,6 +23,8 @@ const tag = "v1.3.0"
 // demo is the stage: what has been set up so far.
 type demo struct {
 	began    time.Time
+	nodes    int // at the start
+	serving  int // of these, with an instance
 	dir      string // everything lies below it
 	binary   string // cellnode
 	work     string // the cell's working tree
@@ -38,12 +40,12 @@ type demo struct {
 	watchers *watchers
 }
 
-func newDemo() (*demo, error) {
+func newDemo(nodes, instances int) (*demo, error) {
 	dir, err := os.MkdirTemp("", "cellnode-demo-")
 	if err != nil {
 		return nil, err
 	}
-	d := &demo{began: time.Now(), dir: dir, binary: filepath.Join(dir, "cellnode"), consumer: filepath.Join(dir, "consumer")}
+	d := &demo{began: time.Now(), nodes: nodes, serving: instances, dir: dir, binary: filepath.Join(dir, "cellnode"), consumer: filepath.Join(dir, "consumer")}
 	// The consumer's process is this one; a daemon of this machine must not help it.
 	for name, value := range map[string]string{"CELL_DAEMON": "off", "CELL_HOME": filepath.Join(dir, "home"), "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING": "true"} {
 		if err := os.Setenv(name, value); err != nil {

@@ -99,7 +99,7 @@ func (t *table) found(c Candidate, now time.Time) bool {
 		e.again = true
 	case known && news && !e.live:
 		e.due, e.failures = now, 0
-	case known && news:
+	case known && news && c.Record != nil:
 		// A newer record of a live instance may carry another state; its own word, so it is believed at once.
 		if e.record.State != e.state {
 			e.state = e.record.State

@@ -290,3 +290,12 @@ func TestLocalServiceGoesWithItsRegistration(t *testing.T) {
 		t.Fatal("one that the network knows, too, is not probed there")
 	}
 }
+
+func TestAddressesOfALocalServiceChangeNothing(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	tab.found(Candidate{Peer: a.peer, Way: Local, Socket: "unix:/run/exchange.sock"}, start)
+	tab.found(Candidate{Peer: a.peer, Way: Seed, Addrs: testAddr, Trusted: true}, start)
+	if list := tab.instances(); len(list) != 1 || list[0].Path != Local || len(list[0].Sources) != 2 {
+		t.Fatalf("got %+v", list)
+	}
+}
