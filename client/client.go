@@ -47,6 +47,7 @@ type Config struct {
 type Client struct {
 	cfg    Config
 	home   *home.Dir // nil where there is none
+	spare  string    // without a home: a directory for what git brings, removed by Close
 	source *source.Source
 	dialer *link.Dialer
 	log    *slog.Logger
@@ -70,11 +71,11 @@ func New(cfg Config) (*Client, error) {
 	if c.home, err = openHome(cfg.Home); err != nil {
 		return nil, err
 	}
-	if c.source, err = newSource(c.home, cfg.Log); err != nil {
+	if err := c.openSource(); err != nil {
 		return nil, err
 	}
 	if c.dialer, err = link.NewDialer(link.DialerConfig{Warm: find.Warm, Log: cfg.Log}); err != nil {
-		return nil, err
+		return nil, errors.Join(err, c.removeSpare())
 	}
 	c.node = newLazyNode(c.home, cfg.Log)
 	return c, nil
@@ -91,7 +92,7 @@ func (c *Client) Close() error {
 	for _, s := range cells {
 		errs = append(errs, s.close())
 	}
-	errs = append(errs, c.node.close(), c.dialer.Close())
+	errs = append(errs, c.node.close(), c.dialer.Close(), c.removeSpare())
 	return errors.Join(errs...)
 }
 
@@ -171,7 +172,7 @@ func (c *Client) cell(name string) (*cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.admit(c.cfg.AllowOpen); err != nil {
+	if err := r.Admit(c.cfg.AllowOpen); err != nil {
 		return nil, err
 	}
 	s := c.start(r)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"slices"
 	"syscall"
@@ -26,7 +25,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("client: %s is larger than %d bytes", path, limit)
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
 	}
 	return data, nil
 }
@@ -47,12 +46,30 @@ func openHome(path string) (*home.Dir, error) {
 	return d, err
 }
 
-func newSource(h *home.Dir, log *slog.Logger) (*source.Source, error) {
-	cache := ""
-	if h != nil {
-		cache = h.Path("cache", "git")
+// openSource opens the reader of repositories. Its cache lies in the home directory, or where there is none, or none
+// that can be written as in a container, in a directory of this Client's own.
+func (c *Client) openSource() (err error) {
+	if c.home != nil {
+		c.source, err = source.New(source.Config{CacheDir: c.home.Path("cache", "git"), Log: c.log})
+		if err == nil {
+			return nil
+		}
+		c.log.Warn("no cache of repositories in the home directory", "err", err)
 	}
-	return source.New(source.Config{CacheDir: cache, Log: log})
+	if c.spare, err = os.MkdirTemp("", "cell-git-"); err != nil {
+		return fmt.Errorf("client: there is no home directory, and nowhere to put its cache: %w", err)
+	}
+	if c.source, err = source.New(source.Config{CacheDir: c.spare, Log: c.log}); err != nil {
+		return errors.Join(err, c.removeSpare())
+	}
+	return nil
+}
+
+func (c *Client) removeSpare() error {
+	if c.spare == "" {
+		return nil
+	}
+	return os.RemoveAll(c.spare)
 }
 
 func sorted(list []string) []string {

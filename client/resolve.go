@@ -20,6 +20,7 @@ type Resolved struct {
 	Policy manifest.Policy
 	Locked *manifest.LockedCell // nil without a Cell.lock that names the cell
 	File   string               // the Cell.toml, or empty
+	Notes  []string             // what a person should know of that file, one line each
 }
 
 // OpenError says that a cell names no publishers and that the consumer has not said that it takes such a cell.
@@ -37,7 +38,9 @@ func (e *OpenError) Error() string {
 	return fmt.Sprintf("cell %s is open: it names no publishers, so any host on the Internet can answer as an instance of it; to take that, %s", e.Cell, how)
 }
 
-func (r *Resolved) admit(allowOpen bool) error {
+// Admit returns an *OpenError for a cell that names no publishers, unless its consumer takes such a cell: by allow_open
+// in Cell.toml or, for one named by its repository, by allowOpen.
+func (r *Resolved) Admit(allowOpen bool) error {
 	if r.Policy.AllowOpen || r.Name == "" && allowOpen {
 		return nil
 	}
@@ -63,7 +66,11 @@ func (r *Resolved) seeds() []manifest.Seed {
 
 // Resolve says what a cell argument stands for: a name in the nearest Cell.toml, or a repository with a tag. It reads
 // files and opens no network socket.
-func (c *Client) Resolve(arg string) (*Resolved, error) {
+func (c *Client) Resolve(arg string) (*Resolved, error) { return Resolve(c.cfg.Dir, arg) }
+
+// Resolve is a Client's Resolve without the Client: it writes nothing, not even a home directory. The search for
+// Cell.toml begins in dir; empty means the working directory.
+func Resolve(dir, arg string) (*Resolved, error) {
 	if strings.ContainsAny(arg, "@/:") {
 		cell, err := manifest.ParseCell(arg)
 		if err != nil {
@@ -81,7 +88,7 @@ func (c *Client) Resolve(arg string) (*Resolved, error) {
 	if err := manifest.CheckName(arg); err != nil {
 		return nil, err
 	}
-	path, err := c.cellFile()
+	path, err := cellFile(dir)
 	if err != nil {
 		return nil, fmt.Errorf("client: cell %q: %w", arg, err)
 	}
@@ -91,7 +98,7 @@ func (c *Client) Resolve(arg string) (*Resolved, error) {
 func resolveIn(path, name string) (*Resolved, error) {
 	data, err := readFile(path, manifest.MaxFileSize)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("client: %w", err)
 	}
 	file, err := manifest.ParseFile(path, data)
 	if err != nil {
@@ -101,7 +108,7 @@ func resolveIn(path, name string) (*Resolved, error) {
 	if !ok {
 		return nil, fmt.Errorf("client: %s names no cell %q%s: add [cell.%s] with git and tag", path, name, others(file), name)
 	}
-	r := &Resolved{Name: name, Cell: dep.Cell, Git: dep.Git, Policy: dep.Policy, File: path}
+	r := &Resolved{Name: name, Cell: dep.Cell, Git: dep.Git, Policy: dep.Policy, File: path, Notes: file.Notes}
 	if r.Locked, err = readLock(filepath.Join(filepath.Dir(path), "Cell.lock"), dep); err != nil {
 		return nil, err
 	}
@@ -127,7 +134,7 @@ func readLock(path string, dep manifest.Dependency) (*manifest.LockedCell, error
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("client: %w", err)
 	}
 	lock, err := manifest.ParseLock(path, data)
 	if err != nil {
@@ -144,8 +151,7 @@ func readLock(path string, dep manifest.Dependency) (*manifest.LockedCell, error
 }
 
 // cellFile finds the nearest Cell.toml, upwards like go.mod; then CELL_FILE.
-func (c *Client) cellFile() (string, error) {
-	dir := c.cfg.Dir
+func cellFile(dir string) (string, error) {
 	if dir == "" {
 		dir = "."
 	}
