@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -17,6 +18,8 @@ const (
 	maxCached = 64
 	// cachePause is the least time between two writes of one file.
 	cachePause = 5 * time.Second
+	// cacheYoung is the age up to which a file that says the same is left as it is.
+	cacheYoung = time.Hour
 )
 
 // cacheFile is where the last-known-good instances of a cell are kept: a seed list, safe to delete.
@@ -24,9 +27,9 @@ func (c *Client) cacheFile(r *Resolved) string {
 	return c.home.Path("cache", "peers", r.Cell.ID().String()+".json")
 }
 
-// cacheWay names the instances that answered an earlier process. A damaged file is moved aside, said once, and does
-// not matter: the other ways find the cell.
-func (c *Client) cacheWay(r *Resolved, sink find.Sink) error {
+// cacheWay names the instances that answered an earlier process, under the name of a way. A damaged file is moved aside,
+// said once, and does not matter: the other ways find the cell.
+func (c *Client) cacheWay(r *Resolved, way string, sink find.Sink) error {
 	path := c.cacheFile(r)
 	data, err := readFile(path, manifest.MaxSeedListSize)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -40,33 +43,40 @@ func (c *Client) cacheWay(r *Resolved, sink find.Sink) error {
 		if moved := os.Rename(path, path+".bad"); moved != nil {
 			return errors.Join(err, moved)
 		}
-		c.log.Warn("damaged cache moved aside", "path", path, "err", err)
-		return err
+		c.log.Warn("damaged cache moved aside", "path", path+".bad", "err", err)
+		return nil
 	}
-	foundSeeds(list.Instances, find.Cache, sink)
+	foundSeeds(list.Instances, way, sink)
 	return nil
 }
 
-// keepCache writes what has answered, when it has changed and not too often.
+// keepCache writes what has answered, when it has changed and not too often, and at the end, which for a command is soon.
+// That it cannot is said once.
 func (c *Client) keepCache(ctx context.Context, s *cell) {
-	var known find.Snapshot
-	for {
-		var err error
-		if known, err = s.tracker.Next(ctx, known); err != nil {
-			return
-		}
-		if err := c.writeCache(s, known.Instances); err != nil {
+	said := false
+	keep := func(known find.Snapshot) {
+		err := c.writeCache(s, known.Instances)
+		if err != nil && !said {
 			c.log.Warn("instances not remembered", "cell", s.Cell.String(), "err", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(cachePause):
-		}
+		said = err != nil
 	}
+	known := s.tracker.Snapshot()
+	for ctx.Err() == nil {
+		if len(known.Instances) > 0 {
+			keep(known)
+			select {
+			case <-ctx.Done():
+			case <-time.After(cachePause):
+			}
+		}
+		known, _ = s.tracker.Next(ctx, known)
+	}
+	keep(known)
 }
 
-// writeCache replaces the file by the live instances. An empty list never replaces one that may help tomorrow.
+// writeCache replaces the file by the live instances, unless it says the same and is young. An empty list never replaces
+// one that may help tomorrow.
 func (c *Client) writeCache(s *cell, live []find.Instance) error {
 	list := manifest.SeedList{Cell: s.Cell.ID(), Updated: time.Now().UTC().Truncate(time.Second)}
 	for _, i := range live {
@@ -74,16 +84,31 @@ func (c *Client) writeCache(s *cell, live []find.Instance) error {
 			list.Instances = append(list.Instances, manifest.Seed{Peer: i.Peer, Addrs: i.Addrs[:min(len(i.Addrs), manifest.MaxSeedAddrs)]})
 		}
 	}
-	if len(list.Instances) == 0 {
+	path := c.cacheFile(s.Resolved)
+	if len(list.Instances) == 0 || saysTheSame(path, list) {
 		return nil
 	}
 	data, err := list.Marshal()
 	if err != nil {
 		return err
 	}
-	path := c.cacheFile(s.Resolved)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	return manifest.WriteFile(path, data, 0o600)
+}
+
+// saysTheSame reports whether the file was written not long ago with these very instances.
+func saysTheSame(path string, list manifest.SeedList) bool {
+	was, err := readFile(path, manifest.MaxSeedListSize)
+	if err != nil {
+		return false
+	}
+	old, err := manifest.ParseSeedList(path, was)
+	if err != nil || list.Updated.Sub(old.Updated).Abs() > cacheYoung {
+		return false
+	}
+	list.Updated = old.Updated
+	data, err := list.Marshal()
+	return err == nil && bytes.Equal(data, was)
 }

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -26,16 +28,16 @@ type cell struct {
 	wg      sync.WaitGroup
 }
 
-// start begins to look for a cell in every way that the configuration leaves open.
-func (c *Client) start(r *Resolved) *cell {
+// start begins to look for a cell.
+func (c *Client) start(r *Resolved, ways []find.Way) *cell {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &cell{Resolved: r, stop: stop}
 	follow := 2
 	if !c.uses(find.List) {
-		follow = 0
+		follow = -1
 	}
 	s.tracker = find.New(find.Config{
-		Request: r.request(), Ways: c.ways(r), Dialer: c.dialer, Follow: follow, Log: c.log,
+		Request: r.request(), Ways: ways, Dialer: c.dialer, Follow: follow, Log: c.log,
 	})
 	if c.home != nil && c.uses(find.Cache) {
 		s.wg.Go(func() { c.keepCache(ctx, s) })
@@ -43,23 +45,22 @@ func (c *Client) start(r *Resolved) *cell {
 	return s
 }
 
-func (s *cell) close() error {
+func (s *cell) close() {
 	s.stop()
-	err := s.tracker.Close()
-	s.wg.Wait()
-	return err
+	s.wg.Wait()           // what it knows is written once more
+	_ = s.tracker.Close() // which has nothing to say
 }
 
 func (c *Client) uses(way string) bool {
 	return len(c.cfg.Only) == 0 || slices.Contains(c.cfg.Only, way)
 }
 
-// ways are the ways of finding, the nearest and cheapest first.
+// ways are the ways of finding that the configuration leaves open, the nearest and cheapest first.
 func (c *Client) ways(r *Resolved) []find.Way {
 	all := []find.Way{
 		{Name: find.Local, Run: func(_ context.Context, sink find.Sink) error { return c.localWay(r, sink) }},
 		{Name: find.Seed, Run: func(ctx context.Context, sink find.Sink) error { return c.seedWay(ctx, r, sink) }},
-		{Name: find.Cache, Run: func(_ context.Context, sink find.Sink) error { return c.cacheWay(r, sink) }},
+		{Name: find.Cache, Run: func(_ context.Context, sink find.Sink) error { return c.cacheWay(r, find.Cache, sink) }},
 	}
 	ways := slices.DeleteFunc(all, func(w find.Way) bool {
 		return !c.uses(w.Name) || c.home == nil && w.Name != find.Seed
@@ -67,12 +68,26 @@ func (c *Client) ways(r *Resolved) []find.Way {
 	if c.uses(find.DHT) || c.uses(find.MDNS) || c.uses(find.Gossip) {
 		ways = append(ways, c.node.ways(r, c.cfg.Only)...)
 	}
+	if c.uses(find.List) && !slices.ContainsFunc(ways, func(w find.Way) bool { return w.Name != find.Local }) {
+		ways = append(ways, find.Way{Name: find.List, Run: func(_ context.Context, sink find.Sink) error {
+			return c.entryWay(r, sink)
+		}})
+	}
 	return ways
+}
+
+// entryWay names the instances whose lists are asked for where lists are the only way: one that is live suffices.
+func (c *Client) entryWay(r *Resolved, sink find.Sink) error {
+	foundSeeds(r.seeds(), find.List, sink)
+	if c.home == nil {
+		return nil
+	}
+	return c.cacheWay(r, find.List, sink)
 }
 
 // localWay names the services of this machine whose node holds its lock.
 func (c *Client) localWay(r *Resolved, sink find.Sink) error {
-	running, err := c.home.Running()
+	running, err := c.home.Running() // with an error, the rest
 	cid, req := r.Cell.ID().String(), r.request()
 	for _, s := range running {
 		if s.CID != cid || s.Socket == "" {
@@ -83,7 +98,7 @@ func (c *Client) localWay(r *Resolved, sink find.Sink) error {
 		}
 		id, decodeErr := peer.Decode(s.Peer)
 		if decodeErr != nil {
-			err = decodeErr
+			err = errors.Join(err, fmt.Errorf("client: %s names the peer %q: %w", s.Name, s.Peer, decodeErr))
 			continue
 		}
 		sink.Found(find.Candidate{Peer: id, Way: find.Local, Socket: s.Socket, Commit: s.Commit, Fingerprint: s.Fingerprint})
@@ -96,9 +111,7 @@ const gitTimeout = 20 * time.Second
 
 // seedWay names the instances of Cell.lock at once, and then those of the repository's seed list.
 func (c *Client) seedWay(ctx context.Context, r *Resolved, sink find.Sink) error {
-	if r.Locked != nil {
-		foundSeeds(r.Locked.Seeds, find.Seed, sink)
-	}
+	foundSeeds(r.seeds(), find.Seed, sink)
 	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
 	defer cancel()
 	list, err := c.source.Seeds(ctx, r.Git, r.Cell.Tag)

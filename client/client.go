@@ -36,7 +36,8 @@ type Config struct {
 	// AllowOpen takes cells that name no publishers: anybody can answer as an instance of such a cell. It goes for
 	// cells named by their repository; a Cell.toml says it for each of its own (allow_open).
 	AllowOpen bool
-	// Only restricts the ways of finding; empty means all.
+	// Only restricts the ways of finding: seed, cache, list, dht, mdns, local; empty means all. With list alone, the
+	// instances that Cell.lock and the cache name are asked for their lists.
 	Only []string
 	// Log may be nil.
 	Log *slog.Logger
@@ -47,26 +48,33 @@ type Config struct {
 type Client struct {
 	cfg    Config
 	home   *home.Dir // nil where there is none
-	spare  string    // without a home: a directory for what git brings, removed by Close
+	spare  string    // without a home that can be written: a directory for what git brings, removed by Close
 	source *source.Source
 	dialer *link.Dialer
+	node   *lazyNode
 	log    *slog.Logger
 
 	mu     sync.Mutex
-	cells  map[string]*cell
-	node   *lazyNode
+	names  map[string]*cell       // by what a call named it
+	cells  map[find.Request]*cell // one for each cell, however it is written
 	closed bool
+
+	closing  sync.Once
+	closeErr error
 }
 
-// ErrClosed is returned by calls to a Client that has been closed.
-var ErrClosed = errors.New("client: closed")
+// ErrClosed is returned by calls to a Client that has been closed, and by those that are waiting then.
+var ErrClosed = find.ErrClosed
 
 // New returns a client. It opens nothing until a cell is asked for.
 func New(cfg Config) (*Client, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{cfg: cfg, log: cfg.Log, cells: map[string]*cell{}}
+	if err := find.CheckWays(cfg.Only); err != nil {
+		return nil, fmt.Errorf("client: Config.Only: %w", err)
+	}
+	c := &Client{cfg: cfg, log: cfg.Log, names: map[string]*cell{}, cells: map[find.Request]*cell{}}
 	var err error
 	if c.home, err = openHome(cfg.Home); err != nil {
 		return nil, err
@@ -81,19 +89,25 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Close ends every search and gives back every idle connection; connections in use stay. It returns when the client's
-// goroutines have ended and may be called more than once.
+// Close ends every search and gives back every idle connection. Connections in use over TCP and local sockets stay; those
+// over QUIC end with the client's sockets. It returns when the client's goroutines have ended and may be called more
+// than once.
 func (c *Client) Close() error {
+	c.closing.Do(func() { c.closeErr = c.close() })
+	return c.closeErr
+}
+
+func (c *Client) close() error {
 	c.mu.Lock()
 	cells := c.cells
-	c.cells, c.closed = nil, true
+	c.names, c.cells, c.closed = nil, nil, true
 	c.mu.Unlock()
-	var errs []error
+	var wg sync.WaitGroup
 	for _, s := range cells {
-		errs = append(errs, s.close())
+		wg.Go(s.close)
 	}
-	errs = append(errs, c.node.close(), c.dialer.Close(), c.removeSpare())
-	return errors.Join(errs...)
+	wg.Wait()
+	return errors.Join(c.node.close(), c.dialer.Close(), c.removeSpare())
 }
 
 // Dial opens a connection to the nearest live instance of a cell. Where none can be found it returns a *NoneError,
@@ -120,9 +134,14 @@ func (c *Client) DialPeer(ctx context.Context, name, id string) (net.Conn, error
 	known := s.tracker.Snapshot()
 	for {
 		for _, i := range known.Instances {
-			if i.Peer == want {
-				return s.tracker.Open(ctx, i)
+			if i.Peer != want {
+				continue
 			}
+			conn, err := s.tracker.Open(ctx, i)
+			if err != nil {
+				s.tracker.Failed(i)
+			}
+			return conn, err
 		}
 		if known, err = s.tracker.Next(ctx, known); err != nil {
 			return nil, fmt.Errorf("client: instance %s of %s has not been found: %w", id, s.Cell, err)
@@ -160,24 +179,39 @@ func (c *Client) Watch(ctx context.Context, name string, each func(Found) error)
 
 // cell returns what the client knows of a cell, beginning to look for it if this is the first call.
 func (c *Client) cell(name string) (*cell, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, ErrClosed
+	if s, err := c.named(name); s != nil || err != nil {
+		return s, err
 	}
-	if s := c.cells[name]; s != nil {
-		return s, nil
-	}
-	r, err := c.Resolve(name)
+	r, err := c.Resolve(name) // which reads files, as ways does: calls for other cells do not wait for that
 	if err != nil {
 		return nil, err
 	}
 	if err := r.Admit(c.cfg.AllowOpen); err != nil {
 		return nil, err
 	}
-	s := c.start(r)
-	c.cells[name] = s
+	ways := c.ways(r)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	s := c.cells[r.request()]
+	if s == nil {
+		s = c.start(r, ways)
+		c.cells[r.request()] = s
+	}
+	c.names[name] = s
 	return s, nil
+}
+
+// named returns the cell of that name if a call has named it before.
+func (c *Client) named(name string) (*cell, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, ErrClosed
+	}
+	return c.names[name], nil
 }
 
 // NoneError says that no live instance was found, and what each way and each candidate answered.

@@ -14,7 +14,7 @@ import (
 const forwardDialTimeout = 30 * time.Second
 
 // Forward passes every connection that l accepts on to the nearest live instance of the cell, until ctx ends or l
-// fails. It closes l, and returns when all its connections have ended; ctx's end is no error.
+// fails. It closes l, ends the connections that it carries, and returns when they have ended; ctx's end is no error.
 func (c *Client) Forward(ctx context.Context, l net.Listener, name string) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()

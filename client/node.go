@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"sync"
@@ -54,7 +55,6 @@ type lazyNode struct {
 
 	mu     sync.Mutex
 	node   Node
-	err    error
 	closed bool
 }
 
@@ -70,41 +70,65 @@ func (l *lazyNode) close() error {
 	return l.node.Close()
 }
 
-// embeddedNode returns the node of this process.
+// embeddedNode returns the node of this process. One that could not be started is tried again at the next call.
 func (l *lazyNode) embeddedNode(ctx context.Context) (Node, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return nil, ErrClosed
 	}
-	if l.node == nil && l.err == nil {
-		l.node, l.err = nodeMaker()(ctx, l.home, l.log)
+	if l.node == nil {
+		node, err := nodeMaker()(ctx, l.home, l.log)
+		if err != nil {
+			return nil, err
+		}
+		l.node = node
 	}
-	return l.node, l.err
+	return l.node, nil
 }
 
-// ways are the ways of finding that need a node. With a daemon they are its own; otherwise those of the embedded node,
-// which is started by the first of them that runs.
+// errNoNode says why nobody was asked beyond seeds and cache.
+var errNoNode = errors.New("none runs on this machine: start one with cellnode run, or import overlay/embed")
+
+// ways are the ways of finding that need a node: those of the embedded one, which is started by the first of them that
+// runs, if there is none on the machine now; else the one way that asks the machine's.
 func (l *lazyNode) ways(r *Resolved, only []string) []find.Way {
-	wanted := func(w find.Way) bool { return len(only) == 0 || slices.Contains(only, w.Name) }
-	if socket := daemonSocket(l.home); socket != "" {
-		return []find.Way{{Name: "node", Run: func(ctx context.Context, sink find.Sink) error {
-			return askDaemon(ctx, socket, r, only, sink)
-		}}}
-	}
-	if nodeMaker() == nil {
+	if nodeMaker() == nil && os.Getenv("CELL_DAEMON") == "off" {
 		return nil
+	}
+	if nodeMaker() == nil || daemonSocket(l.home) != "" {
+		return []find.Way{{Name: "node", Run: func(ctx context.Context, sink find.Sink) error {
+			return l.ask(ctx, r, only, sink)
+		}}}
 	}
 	var ways []find.Way
 	for _, name := range []string{find.DHT, find.MDNS} {
-		w := find.Way{Name: name, Run: func(ctx context.Context, sink find.Sink) error {
-			return l.run(ctx, name, r, sink)
-		}}
-		if wanted(w) {
-			ways = append(ways, w)
+		if len(only) == 0 || slices.Contains(only, name) {
+			ways = append(ways, find.Way{Name: name, Run: func(ctx context.Context, sink find.Sink) error {
+				return l.run(ctx, name, r, sink)
+			}})
 		}
 	}
 	return ways
+}
+
+// ask asks the machine's node, which may have come or gone since it was last asked, or in its place the embedded one.
+func (l *lazyNode) ask(ctx context.Context, r *Resolved, only []string, sink find.Sink) error {
+	if socket := daemonSocket(l.home); socket != "" {
+		return askDaemon(ctx, socket, r, only, sink)
+	}
+	if nodeMaker() == nil {
+		return errNoNode
+	}
+	var errs [2]error
+	var wg sync.WaitGroup
+	for n, name := range []string{find.DHT, find.MDNS} {
+		if len(only) == 0 || slices.Contains(only, name) {
+			wg.Go(func() { errs[n] = l.run(ctx, name, r, sink) })
+		}
+	}
+	wg.Wait()
+	return errors.Join(errs[:]...)
 }
 
 func (l *lazyNode) run(ctx context.Context, name string, r *Resolved, sink find.Sink) error {
@@ -120,7 +144,7 @@ func (l *lazyNode) run(ctx context.Context, name string, r *Resolved, sink find.
 	return errors.New("switched off in config.toml")
 }
 
-// daemonSocket returns the socket of a node on this machine, or an empty string. CELL_DAEMON is off, auto (the
+// daemonSocket returns the socket of a node that answers on this machine, or an empty string. CELL_DAEMON is off, auto (the
 // default) or a path.
 func daemonSocket(h *home.Dir) string {
 	switch v := os.Getenv("CELL_DAEMON"); v {
@@ -133,21 +157,26 @@ func daemonSocket(h *home.Dir) string {
 	if h == nil {
 		return ""
 	}
-	if path, err := h.SocketPath(daemon.Socket); err == nil && exists(path) {
+	if path, err := h.SocketPath(daemon.Socket); err == nil && answers(path) {
 		return path
 	}
 	running, _ := h.Running() // what is damaged is said by the local way
 	for _, r := range running {
-		if r.API != "" && exists(r.API) {
+		if r.API != "" && answers(r.API) {
 			return r.API
 		}
 	}
 	return ""
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// answers reports whether somebody listens on a socket: one that was killed leaves it behind.
+func answers(path string) bool {
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
 }
 
 // askDaemon takes what the machine's node pushes. An instance that the node no longer lists is probed by the tracker

@@ -2,7 +2,6 @@ package overlay
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -63,15 +62,7 @@ func (a *api) track(q daemon.Query) (*find.Tracker, manifest.Cell, func(), error
 }
 
 // CheckWays refuses names that are no way of finding.
-func CheckWays(names []string) error {
-	all := []string{find.Seed, find.Cache, find.List, find.DHT, find.MDNS, find.Local, find.Gossip}
-	for _, name := range names {
-		if !slices.Contains(all, name) {
-			return fmt.Errorf("%q is no way of finding: choose from %s", name, strings.Join(all, ", "))
-		}
-	}
-	return nil
-}
+func CheckWays(names []string) error { return find.CheckWays(names) }
 
 // Status returns what the node says of itself.
 func (n *Node) Status() daemon.Status {

@@ -13,11 +13,17 @@ import (
 	"github.com/cellnode/cellnode/internal/record"
 )
 
-// triesEach is how often one Dial tries one instance that answers probes but fails the call: it may just have come back.
-const triesEach = 2
+const (
+	// triesEach is how often one Dial tries one instance that answers probes but fails the call: it may just have come
+	// back.
+	triesEach = 2
+	// patience is how long one instance may keep a Dial from the next one, besides a few round trips to it. One that has
+	// just died refuses TCP at once, and over UDP it is silent.
+	patience = 500 * time.Millisecond
+)
 
 // Dial opens a connection to the nearest usable instance, waiting for the first one if none is known yet. One that
-// does not answer is skipped unseen and probed; when none answers, Dial returns a *NoneError.
+// does not answer is skipped after half a second and probed; when none answers, Dial returns a *NoneError.
 func (t *Tracker) Dial(ctx context.Context) (net.Conn, Instance, error) {
 	defer t.dialFirst()()
 	var failed []Refusal
@@ -26,27 +32,53 @@ func (t *Tracker) Dial(ctx context.Context) (net.Conn, Instance, error) {
 		if err != nil {
 			return nil, Instance{}, err
 		}
-		at := slices.IndexFunc(s.Instances, func(i Instance) bool { return i.Usable() && tries(failed, i) < triesEach })
-		if at < 0 {
+		i, others := choose(s.Instances, failed)
+		if i == nil {
 			return nil, Instance{}, t.none(failed, nil)
 		}
-		i := s.Instances[at]
-		c, err := t.Open(ctx, i)
+		c, err := t.openPatiently(ctx, *i, others)
 		if err == nil {
-			return c, i, nil
+			return c, *i, nil
 		}
 		switch {
 		case t.isClosed():
 			return nil, Instance{}, ErrClosed
 		case ctx.Err() != nil: // which says nothing of the instance, unless it was slow
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				t.Failed(i)
+				t.Failed(*i)
 			}
 			return nil, Instance{}, t.none(failed, ctx.Err())
 		}
 		failed = append(failed, Refusal{i.Peer, i.Sources, err})
-		t.demote(i, err)
+		t.demote(*i, err)
 	}
+}
+
+// choose returns the nearest of those usable instances that a Dial has tried least, and whether there are others that it
+// may still try; nil when there is none.
+func choose(list []Instance, failed []Refusal) (best *Instance, others bool) {
+	least := triesEach
+	for n := range list {
+		tried := tries(failed, list[n])
+		if !list[n].Usable() || tried >= triesEach {
+			continue
+		}
+		others = others || best != nil
+		if tried < least {
+			best, least = &list[n], tried
+		}
+	}
+	return best, others
+}
+
+// openPatiently waits for one instance as long as ctx allows if there are no others.
+func (t *Tracker) openPatiently(ctx context.Context, i Instance, others bool) (net.Conn, error) {
+	if others {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, patience+4*i.RTT)
+		defer cancel()
+	}
+	return t.Open(ctx, i)
 }
 
 func tries(failed []Refusal, i Instance) (n int) {

@@ -42,6 +42,23 @@ func TestDialEndsThoughTheInstanceAnswersEveryProbe(t *testing.T) {
 	})
 }
 
+func TestDialDoesNotWaitForOneThatIsSilent(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a, b := newFakeNet(), newSigner(t), newSigner(t)
+		n.start(a, 1).hangOpen = true
+		n.start(b, 1)
+		tr := tracker(t, n, 0, seedWay(a, b))
+		settled(t, tr, 2)
+		for range 3 {
+			began := time.Now()
+			_, i, err := tr.Dial(t.Context())
+			if took := time.Since(began); err != nil || i.Peer != b.peer || took > 2*patience {
+				t.Fatalf("dialled %s after %s: %v", i.Peer, took, err)
+			}
+		}
+	})
+}
+
 func TestDialThatIsGivenUpDoesNotTouchTheInstance(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n, a := newFakeNet(), newSigner(t)

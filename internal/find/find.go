@@ -34,6 +34,17 @@ const (
 	MDNS   = "mdns"   // the local network
 )
 
+// CheckWays refuses names that are no way of finding.
+func CheckWays(names []string) error {
+	all := []string{Seed, Cache, List, DHT, MDNS, Local, Gossip}
+	for _, name := range names {
+		if !slices.Contains(all, name) {
+			return fmt.Errorf("%q is no way of finding: choose from %s", name, strings.Join(all, ", "))
+		}
+	}
+	return nil
+}
+
 // ErrClosed is returned by calls to a Tracker that has been closed.
 var ErrClosed = errors.New("find: closed")
 

@@ -24,7 +24,8 @@ type Config struct {
 	Ways    []Way
 	Dialer  Dialer
 	// Follow is how many live instances are asked to push the changes of their lists; 0 means none, as in a node
-	// that is itself an instance and hears them by gossip.
+	// that is itself an instance and hears them by gossip. Below 0 nobody pushes anything, and every instance is probed
+	// often.
 	Follow int
 	// Again is the pause before a way is asked again while instances are live; zero means five minutes, because changes
 	// are pushed. While none is live it is asked again after a second, then two, and so on up to half a minute.
@@ -213,7 +214,7 @@ func (t *Tracker) settledLocked() bool {
 		}
 	}
 	// A live instance that is about to be asked for its list may know more.
-	return !t.table.pending() && (t.lists > 0 || t.cfg.Follow == 0 || !t.table.followable())
+	return !t.table.pending() && (t.lists > 0 || t.cfg.Follow <= 0 || !t.table.followable())
 }
 
 // announceLocked wakes whoever waits for a change; the lock is held.

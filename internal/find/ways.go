@@ -77,7 +77,7 @@ func (t *Tracker) ask(ctx context.Context, w Way) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if w.Name == Local && (err == nil || len(sink.named) > 0) { // a damaged registration hides no other
+	if w.Name == Local { // with an error, too: a damaged registration must not keep the others from ending
 		t.table.dropSockets(sink.named, time.Now())
 	}
 	r := t.reports[w.Name]
