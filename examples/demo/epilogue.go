@@ -93,11 +93,22 @@ func (d *demo) oneTransport(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := d.met(ctx, n); err != nil {
+			return err
+		}
 		if err := d.thinClient(ctx, n, t.path); err != nil {
 			return fmt.Errorf("an instance that listens on %s alone: %w", t.listen, err)
 		}
 	}
 	return nil
+}
+
+// met waits until an instance knows others of its cell: from then on it can be asked for a list.
+func (d *demo) met(ctx context.Context, n testnet.Node) error {
+	return until(ctx, fmt.Sprintf("node %d has not met the others", n.Index), func() bool {
+		s, err := d.status(ctx, n)
+		return err == nil && len(s.Instances) == 1 && s.Instances[0].Members > 1
+	})
 }
 
 func (d *demo) thinClient(ctx context.Context, n testnet.Node, path string) error {

@@ -2,8 +2,18 @@ package link
 
 import (
 	"context"
+	"errors"
+	"syscall"
 	"time"
 )
+
+// refusedGrace is the least time that QUIC has once TCP has been refused at the same host. The refusal proves that the
+// machine is there and that nobody listens at the one of our two ports; a dead port for UDP is silent, and without this
+// every dial of an instance that has crashed would wait for QUIC's own timeout.
+const refusedGrace = 200 * time.Millisecond
+
+// errRefused is why an address was given up after a refusal.
+var errRefused = errors.New("no answer, and TCP is refused there")
 
 // A race dials the addresses of one peer, each a little after the one before, and hands over the connections in
 // the order in which they stand. It belongs to one goroutine.
@@ -20,6 +30,10 @@ type race struct {
 	ready   []*Conn
 	failed  []Attempt
 	timer   *time.Timer
+	// refused holds the hosts where TCP was refused; grace fires when the last of them has had its time.
+	refused map[string]bool
+	grace   *time.Timer
+	given   int // running attempts that were given up: their results are thrown away
 }
 
 type result struct {
@@ -29,7 +43,10 @@ type result struct {
 }
 
 func (d *Dialer) race(ctx context.Context, t Target) *race {
-	r := &race{d: d, target: t, start: time.Now(), running: map[int]entrant{}, timer: time.NewTimer(0)}
+	r := &race{
+		d: d, target: t, start: time.Now(), running: map[int]entrant{}, timer: time.NewTimer(0),
+		refused: map[string]bool{}, grace: time.NewTimer(time.Hour),
+	}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	r.waiting, r.failed = d.entrants(t)
 	r.results = make(chan result, len(r.waiting))
@@ -54,6 +71,8 @@ func (r *race) next() *Conn {
 			r.take(res)
 		case <-r.timer.C:
 			r.launch()
+		case <-r.grace.C:
+			r.abandonRefused()
 		case <-r.ctx.Done():
 			r.giveUp()
 			return nil
@@ -80,14 +99,36 @@ func (r *race) launch() {
 }
 
 func (r *race) take(res result) {
-	e := r.running[res.number]
+	e, running := r.running[res.number]
+	if !running {
+		r.given--
+		if res.conn != nil {
+			res.conn.discard()
+		}
+		return
+	}
 	delete(r.running, res.number)
 	if res.err != nil {
 		r.fail(e.endpoint, res.err)
+		if e.path == TCP && errors.Is(res.err, syscall.ECONNREFUSED) {
+			r.refused[e.host()] = true
+			r.grace.Reset(max(refusedGrace, 2*time.Since(r.start)))
+		}
 		r.launch()
 		return
 	}
 	r.ready = append(r.ready, res.conn)
+}
+
+// abandonRefused gives up what is still running at hosts that refused TCP.
+func (r *race) abandonRefused() {
+	for number, e := range r.running {
+		if r.refused[e.host()] {
+			delete(r.running, number)
+			r.given++
+			r.fail(e.endpoint, errRefused)
+		}
+	}
 }
 
 func (r *race) fail(e endpoint, err error) {
@@ -136,10 +177,11 @@ func (r *race) giveUp() {
 func (r *race) stop() {
 	r.cancel()
 	r.timer.Stop()
+	r.grace.Stop()
 	for _, c := range r.ready {
 		c.discard()
 	}
-	if n := len(r.running); n > 0 {
+	if n := len(r.running) + r.given; n > 0 {
 		r.d.wg.Go(func() {
 			for range n {
 				if res := <-r.results; res.conn != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -272,5 +273,31 @@ func TestDisabledTransportIsNotDialled(t *testing.T) {
 	}
 	if _, err := NewDialer(DialerConfig{NoTCP: true, NoQUIC: true}); err == nil {
 		t.Error("a Dialer without any transport")
+	}
+}
+
+// A port that nobody reads stands for the UDP side of an instance that has crashed: it is silent, and TCP is refused.
+func TestCrashedInstanceIsGivenUpSoonAfterTCPIsRefused(t *testing.T) {
+	silent, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	at := silent.LocalAddr().(*net.UDPAddr).AddrPort()
+	closed, err := net.Listen("tcp4", at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	d := newDialer(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err = d.Probe(ctx, Target{Peer: newIdentity(t).Peer(), Addrs: []ma.Multiaddr{
+		ma.StringCast("/ip4/127.0.0.1/udp/" + strconv.Itoa(int(at.Port())) + "/quic-v1"),
+		ma.StringCast("/ip4/127.0.0.1/tcp/" + strconv.Itoa(int(at.Port())) + "/tls"),
+	}}, Hello{Cell: testCell})
+	var unreachable *UnreachableError
+	if !errors.As(err, &unreachable) || !errors.Is(err, errRefused) || ctx.Err() != nil {
+		t.Fatalf("got %v", err)
 	}
 }
