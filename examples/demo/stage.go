@@ -23,8 +23,8 @@ const tag = "v1.3.0"
 // demo is the stage: what has been set up so far.
 type demo struct {
 	began    time.Time
-	nodes    int // at the start
-	serving  int // of these, with an instance
+	nodes    int    // at the start
+	serving  int    // of these, with an instance
 	dir      string // everything lies below it
 	binary   string // cellnode
 	work     string // the cell's working tree
