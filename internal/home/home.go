@@ -51,13 +51,14 @@ func At(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("home: %w", err)
 	}
+	const remedy = "set CELL_HOME to a directory that you may write"
 	switch info, err := os.Lstat(root); {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := os.MkdirAll(root, 0o700); err != nil {
-			return nil, fmt.Errorf("home: %w: set CELL_HOME to a directory that you may write", err)
+			return nil, fmt.Errorf("home: %w: %s", err, remedy)
 		}
 	case err != nil:
-		return nil, fmt.Errorf("home: %w", err)
+		return nil, fmt.Errorf("home: %w: %s", err, remedy)
 	case info.Mode()&fs.ModeSymlink != 0:
 		if err := checkOwner(root, info); err != nil {
 			return nil, err

@@ -18,18 +18,22 @@ const maxSocketPath = 100
 
 // SocketPath returns where the socket named base ("exchange.sock") lies: run/base, or where that is longer than 100
 // bytes, base in a directory of this home's own (0700) below $XDG_RUNTIME_DIR or else the system's directory for
-// temporary files. That directory is kept in run/sockets, so that processes with another environment find it too.
+// temporary files. That directory is kept in run/sockets, so that processes with another environment find it too. A
+// short path makes nothing on disk: whoever only looks for a socket leaves no trace.
 func (d *Dir) SocketPath(base string) (string, error) {
 	if strings.ContainsAny(base, "/\\\x00") || base == "" || base == "." || base == ".." {
 		return "", fmt.Errorf("home: %q cannot name a socket", base)
 	}
-	run, err := d.Sub("run")
-	if err != nil {
+	run := d.Path("run")
+	if err := checkDir(run); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
 	path := filepath.Join(run, base)
 	if len(path) <= maxSocketPath {
 		return path, nil
+	}
+	if _, err := d.Sub("run"); err != nil {
+		return "", err
 	}
 	short, err := d.shortDir()
 	if err != nil {
@@ -70,6 +74,32 @@ func (d *Dir) shortDir() (string, error) {
 	return "", failed
 }
 
+// RemoveSockets removes the directory of the sockets whose own paths are too long, if there is one. It is for whoever
+// removes the home directory: that one lies outside.
+func (d *Dir) RemoveSockets() error {
+	text, err := os.ReadFile(d.Path("run", "sockets"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	dir := strings.TrimSuffix(string(text), "\n")
+	if !filepath.IsAbs(dir) || !strings.HasSuffix(dir, hash12(d.root)) {
+		return nil // not one that shortDir has made
+	}
+	switch err := checkDir(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	return nil
+}
+
 func hash12(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:6])
@@ -78,6 +108,9 @@ func hash12(text string) string {
 // Listen listens on the Unix socket named base (see SocketPath), 0600, for the one process that gets it: ErrHeld if
 // another has it. What a dead process left there is cleared away. Closing the listener gives the name back.
 func (d *Dir) Listen(base string) (net.Listener, error) {
+	if _, err := d.Sub("run"); err != nil {
+		return nil, err
+	}
 	path, err := d.SocketPath(base)
 	if err != nil {
 		return nil, err

@@ -37,6 +37,48 @@ func TestShortSocketPathsLieInRun(t *testing.T) {
 	if got, err := d.SocketPath("exchange.sock"); err != nil || got != d.Path("run", "exchange.sock") {
 		t.Errorf("%s, %v", got, err)
 	}
+	if _, err := os.Stat(d.Path("run")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("asking for a path has made run (%v)", err)
+	}
+	ln, err := d.Listen("exchange.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	if err := os.Chmod(d.Path("run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.SocketPath("exchange.sock"); err == nil || !strings.Contains(err.Error(), "open to others") {
+		t.Errorf("run is open to others: %v", err)
+	}
+}
+
+func TestRemoveSocketsLeavesNothingOutsideTheHome(t *testing.T) {
+	outside := shortTemp(t)
+	t.Setenv("XDG_RUNTIME_DIR", outside)
+	d := deep(t)
+	ln, err := d.Listen("exchange.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for range 2 {
+		if err := d.RemoveSockets(); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, err := os.ReadDir(outside); err != nil || len(left) != 0 {
+		t.Errorf("left %v (%v)", left, err)
+	}
+	if err := os.WriteFile(d.Path("run", "sockets"), []byte(outside+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.RemoveSockets(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(outside); err != nil {
+		t.Errorf("a directory that is not ours is gone: %v", err)
+	}
 }
 
 func TestLongSocketPathsMoveAndAreFoundAgain(t *testing.T) {
