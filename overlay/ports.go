@@ -119,7 +119,7 @@ func (s *sockets) bindGroup(group []listen, port uint16, packet listenPacket) er
 		}
 		part.close()
 		if !errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("overlay: %w", err)
+			return fmt.Errorf("overlay: %w: set listen in config.toml (or CELL_LISTEN)", err)
 		}
 	}
 	return fmt.Errorf("overlay: ports %d to %d are all taken: set listen in config.toml", port, int(port)+maxPortTries-1)
