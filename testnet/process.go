@@ -147,7 +147,7 @@ func (n *Net) awaitAPI(ctx context.Context, node Node, kid *child) (Node, error)
 		return true
 	})
 	if err != nil {
-		return Node{}, fmt.Errorf("%w\n%s", err, tail(filepath.Join(filepath.Dir(node.Home), "log")))
+		return Node{}, kid.explain(err, node)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -254,6 +254,11 @@ func (n *Net) Down(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("testnet: node %d (process %d) does not end", node.Index, node.PID))
 		}
 	}
+	for _, node := range n.Nodes() {
+		if dir, err := home.At(node.Home); err == nil {
+			errs = append(errs, dir.RemoveSockets())
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -274,12 +279,16 @@ func poll(ctx context.Context, what string, done func() bool) error {
 	return nil
 }
 
-// tail returns the last lines of a log.
-func tail(path string) string {
-	const keep = 2000
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err.Error()
+// explain adds to an error what the node has last written, and that it has ended if it has.
+func (c *child) explain(err error, node Node) error {
+	select {
+	case <-c.done:
+		err = fmt.Errorf("testnet: node %d ended by itself (%v)", node.Index, c.cmd.ProcessState)
+	default:
 	}
-	return string(data[max(0, len(data)-keep):])
+	log, failed := os.ReadFile(filepath.Join(filepath.Dir(node.Home), "log"))
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	return fmt.Errorf("%w%s", err, lastWords(log[max(0, len(log)-4096):]))
 }

@@ -51,8 +51,7 @@ const (
 type Net struct {
 	dir string
 
-	building sync.Mutex
-	built    map[string]string // cell → binary, under building
+	building sync.Mutex // one build at a time
 
 	mu    sync.Mutex
 	state state
@@ -164,7 +163,7 @@ func create(cfg Config) (*Net, error) {
 	if err != nil {
 		return nil, fmt.Errorf("testnet: %w", err)
 	}
-	n := &Net{dir: dir, state: state{Binary: binary, Env: cfg.Env}, built: map[string]string{}, kids: map[int]*child{}}
+	n := &Net{dir: dir, state: state{Binary: binary, Env: cfg.Env}, kids: map[int]*child{}}
 	return n, n.save()
 }
 
@@ -181,9 +180,9 @@ func Open(dir string) (*Net, error) {
 	if err != nil {
 		return nil, fmt.Errorf("testnet: %w", err)
 	}
-	n := &Net{dir: dir, built: map[string]string{}, kids: map[int]*child{}}
+	n := &Net{dir: dir, kids: map[int]*child{}}
 	if err := json.Unmarshal(data, &n.state); err != nil {
-		return nil, fmt.Errorf("testnet: %s: %w", filepath.Join(dir, stateFile), err)
+		return nil, fmt.Errorf("testnet: %s: %w: end what runs there by hand and remove the directory", filepath.Join(dir, stateFile), err)
 	}
 	return n, nil
 }
