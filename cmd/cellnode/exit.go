@@ -5,18 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cellnode/cellnode/client"
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/find"
 	"github.com/cellnode/cellnode/internal/link"
 	"github.com/cellnode/cellnode/internal/source"
+	"github.com/cellnode/cellnode/overlay/sidecar"
 )
 
 // The exit codes; they are part of the command's contract.
 const (
 	exitDone        = 0
-	exitNone        = 1 // no live instance
+	exitNone        = 1 // no live instance, the one that run was to keep alive included
 	exitUsage       = 2 // bad usage or bad input
 	exitRefused     = 3 // by policy
 	exitUnreachable = 4 // network or git
@@ -51,6 +53,7 @@ func exitCode(err error) int {
 		none   *find.NoneError
 		open   *client.OpenError
 		remote *source.UnreachableError
+		ended  *sidecar.ExitError
 	)
 	switch {
 	case err == nil:
@@ -63,7 +66,8 @@ func exitCode(err error) int {
 		return exitRefused
 	case errors.As(err, &none):
 		return noneCode(none)
-	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded),
+		errors.As(err, &ended), errors.Is(err, sidecar.ErrNotReady):
 		return exitNone
 	case errors.As(err, &remote):
 		return exitUnreachable
@@ -71,14 +75,43 @@ func exitCode(err error) int {
 	return exitUsage
 }
 
-// noneCode tells instances that are there with another interface from no instances.
+// oneLine is an error as it is printed.
+func oneLine(err error) string {
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' })
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return strings.Join(lines, "; ")
+}
+
+// noneCode tells apart why nothing was found: instances are there with another interface, nobody could be asked, or
+// none lives.
 func noneCode(e *find.NoneError) int {
 	mismatch := func(r find.Refusal) bool {
 		var refused *link.Refused
 		return errors.As(r.Err, &refused) && (refused.Code == link.CodeFingerprint || refused.Code == link.CodeCommit)
 	}
-	if slices.ContainsFunc(e.Refusals, mismatch) {
+	switch {
+	case slices.ContainsFunc(e.Refusals, mismatch):
 		return exitMismatch
+	case len(e.Refusals) == 0 && unasked(e.Ways):
+		return exitUnreachable
 	}
 	return exitNone
+}
+
+// unasked reports whether git did not answer, and nobody else beyond this network did.
+func unasked(ways []find.WayReport) bool {
+	git := false
+	for _, w := range ways {
+		var remote *source.UnreachableError
+		switch {
+		case errors.As(w.Err, &remote):
+			git = true
+		case w.Way == find.Local, w.Way == find.Cache, w.Way == find.MDNS:
+		case w.Done && w.Err == nil:
+			return false
+		}
+	}
+	return git
 }

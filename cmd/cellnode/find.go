@@ -31,9 +31,24 @@ func (f *cellFlags) register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.allowOpen, "allow-open", false, "take a cell that names no publishers (for a CELL named by its repository)")
 }
 
-func (f *cellFlags) client(cmd *cobra.Command, g *globals) (*client.Client, error) {
+// client returns a client for one cell. What is wrong with the flags, the cell, its files and the settings is said
+// before anything is opened or written.
+func (f *cellFlags) client(cmd *cobra.Command, g *globals, cell string) (*client.Client, error) {
 	if err := overlay.CheckWays(f.only); err != nil {
 		return nil, usage("--only: %w", err)
+	}
+	r, err := client.Resolve("", cell)
+	if err != nil {
+		return nil, err
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(cmd.ErrOrStderr(), "cellnode: note: %s\n", note)
+	}
+	if err := r.Admit(f.allowOpen); err != nil {
+		return nil, err
+	}
+	if err := checkSettings(); err != nil {
+		return nil, err
 	}
 	return client.New(client.Config{AllowOpen: f.allowOpen, Only: f.only, Log: g.log(cmd, slog.LevelError)})
 }
@@ -53,7 +68,7 @@ func newFind(g *globals) *cobra.Command {
 		Short: "List the live instances of a cell: state, round trip, path, source",
 		Args:  oneCell,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := f.client(cmd, g)
+			c, err := f.client(cmd, g, args[0])
 			if err != nil {
 				return err
 			}
@@ -82,7 +97,7 @@ func newWatch(g *globals) *cobra.Command {
 		Short: "Print the live instances of a cell at each change, until interrupted",
 		Args:  oneCell,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := f.client(cmd, g)
+			c, err := f.client(cmd, g, args[0])
 			if err != nil {
 				return err
 			}
@@ -112,14 +127,15 @@ func watchCell(cmd *cobra.Command, g *globals, c *client.Client, cell string) er
 
 func printFound(cmd *cobra.Command, g *globals, found client.Found, ended error) error {
 	r := daemon.NewReply(found.Cell, found.Snapshot)
+	none := &find.NoneError{Cell: found.Cell, Ways: found.Ways, Refusals: found.Refused, Err: ended}
 	if len(r.Instances) == 0 && !g.json {
-		return &find.NoneError{Cell: found.Cell, Ways: found.Ways, Refusals: found.Refused, Err: ended}
+		return none
 	}
 	if err := g.print(cmd, r, func(w io.Writer) error { return printTable(w, r) }); err != nil {
 		return err
 	}
 	if len(r.Instances) == 0 {
-		return &codeError{noneCode(&find.NoneError{Refusals: found.Refused}), errSilent}
+		return &codeError{noneCode(none), errSilent}
 	}
 	return nil
 }

@@ -23,14 +23,11 @@ func newForward(g *globals) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := f.client(cmd, g)
+			c, err := f.client(cmd, g, args[0])
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			if _, err := c.Resolve(args[0]); err != nil {
-				return err
-			}
 			l, err := listenLocal(args[1])
 			if err != nil {
 				return err

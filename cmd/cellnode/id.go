@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cellnode/cellnode/client"
 	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/overlay"
 )
@@ -18,7 +19,7 @@ func newID(g *globals) *cobra.Command {
   cellnode id git@cell-hub.acme.com:acme/exchange.git@v1.3.0`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
-				return usage("id takes a repository and a tag, or one CELL as host/path@tag")
+				return usage("id takes a repository and a tag, or one CELL: a name from Cell.toml, or host/path@tag")
 			}
 			return nil
 		},
@@ -45,14 +46,18 @@ func namedCell(args []string) (manifest.Cell, error) {
 	if len(args) == 2 {
 		return manifest.NewCell(args[0], args[1])
 	}
-	return manifest.ParseCell(args[0])
+	r, err := client.Resolve("", args[0])
+	if err != nil {
+		return manifest.Cell{}, err
+	}
+	return r.Cell, nil
 }
 
 func newVersion(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := struct {
 				Version string `json:"version"`

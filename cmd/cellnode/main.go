@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,7 @@ func init() {
 func run(args []string, in io.Reader, out, errs io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetIn(in)
@@ -37,7 +39,7 @@ func run(args []string, in io.Reader, out, errs io.Writer) int {
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, errSilent) {
-		fmt.Fprintf(errs, "cellnode: %v\n", err)
+		fmt.Fprintf(errs, "cellnode: %s\n", oneLine(err))
 	}
 	return exitCode(err)
 }
@@ -60,6 +62,12 @@ policy, 4 network or git unreachable, 5 interface mismatch.`,
 	root.PersistentFlags().BoolVar(&f.json, "json", false, "print JSON, one object a line where the output is a stream")
 	root.PersistentFlags().DurationVar(&f.timeout, "timeout", 0, "give up after this time (0: the command's own default)")
 	root.PersistentFlags().BoolVarP(&f.verbose, "verbose", "v", false, "log what happens to standard error")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if f.timeout < 0 {
+			return usage("--timeout is %v: it must be above 0", f.timeout)
+		}
+		return nil
+	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w (see `%s --help`)", err, cmd.CommandPath())
 	})
@@ -68,5 +76,37 @@ policy, 4 network or git unreachable, 5 interface mismatch.`,
 		newFind(f), newWatch(f), newPing(f), newForward(f),
 		newID(f), newTestnet(f), newVersion(f),
 	)
+	root.InitDefaultCompletionCmd()
+	refuseUnknown(root)
 	return root
+}
+
+// refuseUnknown lets cmd, and those below it, answer an unknown command with an error: cobra would show the help and end
+// well.
+func refuseUnknown(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		refuseUnknown(sub)
+	}
+	if cmd.Runnable() || !cmd.HasSubCommands() {
+		return
+	}
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		hint := fmt.Sprintf("`%s --help` lists them", cmd.CommandPath())
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return usage("%s has no command %q: %s", cmd.CommandPath(), args[0], hint)
+	}
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("%s takes no argument, and %q is one", cmd.CommandPath(), args[0])
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ func newPing(g *globals) *cobra.Command {
 			if count < 1 {
 				return usage("--count is %d: it must be at least 1", count)
 			}
-			c, err := f.client(cmd, g)
+			c, err := f.client(cmd, g, args[0])
 			if err != nil {
 				return err
 			}
@@ -37,12 +38,13 @@ func newPing(g *globals) *cobra.Command {
 			if len(found.Instances) == 0 {
 				return printFound(cmd, g, found, err)
 			}
+			answered := false
 			for n := range count {
 				if n > 0 {
 					select {
 					case <-time.After(interval):
 					case <-ctx.Done():
-						return nil
+						return pinged(answered)
 					}
 				}
 				replies, err := c.Ping(ctx, args[0])
@@ -52,14 +54,23 @@ func newPing(g *globals) *cobra.Command {
 				if err := printPings(cmd, g, replies); err != nil {
 					return err
 				}
+				answered = answered || slices.ContainsFunc(replies, func(p client.Pong) bool { return p.Err == nil })
 			}
-			return nil
+			return pinged(answered)
 		},
 	}
 	f.register(cmd)
 	cmd.Flags().IntVarP(&count, "count", "c", 3, "how often each instance is asked")
 	cmd.Flags().DurationVar(&interval, "interval", time.Second, "the pause between two rounds")
 	return cmd
+}
+
+// pinged is how a ping ends whose answers have been printed.
+func pinged(answered bool) error {
+	if answered {
+		return nil
+	}
+	return &codeError{exitNone, errSilent}
 }
 
 // pingReply is one line of ping.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os/exec"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/internal/source"
+	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/overlay"
 	"github.com/cellnode/cellnode/overlay/sidecar"
 )
@@ -56,37 +58,62 @@ container, say it with --cell and --commit.`,
 
 func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) error {
 	log := g.log(cmd, slog.LevelInfo)
-	dir, err := home.Open()
+	in, err := f.instance(cmd.Context(), command)
 	if err != nil {
 		return err
 	}
-	in, err := sidecar.Identify(cmd.Context(), ".", f.cell, f.commit)
+	dir, err := openHome()
+	if err != nil {
+		return err
+	}
+	s, err := sidecar.Start(cmd.Context(), sidecar.Config{
+		Instance: in, Seeds: seedReader{dir, log}, Upstream: f.upstream, Command: command, Home: dir, Log: log, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
+	})
+	if cmd.Context().Err() != nil && err != nil {
+		return nil // it was asked to end before it had begun
+	}
 	if err != nil {
 		return err
 	}
 	if in.Open && !f.allowOpen {
 		log.Warn("this cell is OPEN: its Cell.toml names no publishers, so anybody can answer as an instance of it, and clients must write allow_open = true", "cell", in.Cell.String())
 	}
-	src, err := source.New(source.Config{CacheDir: dir.Path("cache", "git"), Log: log})
-	if err != nil {
-		return err
-	}
-	s, err := sidecar.Start(cmd.Context(), sidecar.Config{
-		Instance: in, Seeds: src, Upstream: f.upstream, Command: command, Home: dir, Log: log, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
-	})
-	if err != nil {
-		return err
-	}
 	select {
 	case <-cmd.Context().Done():
+		return leave(s, log)
 	case <-s.Done():
-		log.Error("the service has ended by itself")
-		return errors.Join(leave(s, log), &codeError{exitNone, errors.New("the service has ended by itself")})
+		return errors.Join(s.Err(), leave(s, log))
 	}
-	return leave(s, log)
 }
 
-// leave says goodbye and ends. A second interrupt ends at once, because the signal's handler is gone by then.
+// seedReader reads repositories into the cache. It makes that when it is first asked, when nothing can be wrong with the
+// command line any more.
+type seedReader struct {
+	dir *home.Dir
+	log *slog.Logger
+}
+
+func (r seedReader) Seeds(ctx context.Context, url, tag string) (*manifest.SeedList, error) {
+	src, err := source.New(source.Config{CacheDir: r.dir.Path("cache", "git"), Log: r.log})
+	if err != nil {
+		return nil, err
+	}
+	return src.Seeds(ctx, url, tag)
+}
+
+// instance says what is to run, or what is wrong with how that was asked for. It writes nothing.
+func (f runFlags) instance(ctx context.Context, command []string) (sidecar.Instance, error) {
+	if f.upstream != "" {
+		if _, err := sidecar.ParseUpstream(f.upstream); err != nil {
+			return sidecar.Instance{}, err
+		}
+	} else if _, err := exec.LookPath(command[0]); err != nil {
+		return sidecar.Instance{}, usage("run: %w: name the program that starts the service, as ./exchange", err)
+	}
+	return sidecar.Identify(ctx, ".", f.cell, f.commit)
+}
+
+// leave says goodbye and ends.
 func leave(s *sidecar.Sidecar, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
@@ -102,7 +129,7 @@ func newDaemon(g *globals) *cobra.Command {
 	start := &cobra.Command{
 		Use:   "start --foreground",
 		Short: "Run the machine's node: it finds cells for clients and carries the network, without an instance",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !foreground {
 				return usage("daemon start runs in the foreground only: pass --foreground, or let systemd keep it")
@@ -117,10 +144,15 @@ func newDaemon(g *globals) *cobra.Command {
 
 func runDaemon(cmd *cobra.Command, g *globals) error {
 	log := g.log(cmd, slog.LevelInfo)
-	dir, err := home.Open()
+	dir, err := openHome()
 	if err != nil {
 		return err
 	}
+	l, err := dir.Listen(daemon.Socket)
+	if err != nil {
+		return fmt.Errorf("a node runs in %s already: %w", dir.Path(), err)
+	}
+	defer l.Close()
 	key, err := dir.StoredKey("node") // CELL_KEY is for the instance beside which a node runs
 	if err != nil {
 		return err
@@ -135,10 +167,6 @@ func runDaemon(cmd *cobra.Command, g *globals) error {
 		return err
 	}
 	defer n.Close()
-	l, err := dir.Listen(daemon.Socket)
-	if err != nil {
-		return fmt.Errorf("a node runs in %s already: %w", dir.Path(), err)
-	}
 	api := daemon.Serve(l, daemon.ServerConfig{Node: n.API(), Check: home.SameUser, Log: log})
 	defer api.Close()
 	<-cmd.Context().Done()

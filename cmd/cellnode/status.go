@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,40 +35,44 @@ func newStatus(g *globals) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := statuses(ctx, dir, args)
-			if err != nil {
-				return err
-			}
+			list, silent := statuses(ctx, dir, args)
 			for _, s := range list {
 				if err := g.print(cmd, s, func(w io.Writer) error { return printStatus(w, s) }); err != nil {
 					return err
 				}
 			}
-			return nil
+			if len(list) == 0 && silent == nil {
+				return noNode(dir, args)
+			}
+			return silent
 		},
 	}
 }
 
-// statuses asks every node whose socket lies in the home directory.
-func statuses(ctx context.Context, dir *home.Dir, names []string) ([]daemon.Status, error) {
-	sockets, err := nodeSockets(dir, names)
-	if err != nil {
-		return nil, err
-	}
-	var list []daemon.Status
+// statuses asks every node whose socket lies in the home directory. The error is of those that run and do not answer,
+// or of a file that says nothing of its node; a socket that a killed node has left is none.
+func statuses(ctx context.Context, dir *home.Dir, names []string) (list []daemon.Status, failed error) {
+	sockets, failed := nodeSockets(dir, names)
 	for _, path := range sockets {
 		c := daemon.NewClient(path)
 		s, err := c.Status(ctx)
 		c.Close()
-		if err != nil {
-			return nil, unreachable("%w", err)
+		switch {
+		case err == nil:
+			list = append(list, s)
+		case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
+		default:
+			failed = errors.Join(failed, unreachable("%w", err))
 		}
-		list = append(list, s)
 	}
-	if len(list) == 0 {
-		return nil, &codeError{exitNone, fmt.Errorf("no node runs in %s: start one with `cellnode run` beside an instance, or `cellnode daemon start`", dir.Path())}
+	return list, failed
+}
+
+func noNode(dir *home.Dir, names []string) error {
+	if len(names) > 0 {
+		return &codeError{exitNone, fmt.Errorf("no instance of %s runs in %s: `cellnode status` lists those that do", names[0], dir.Path())}
 	}
-	return list, nil
+	return &codeError{exitNone, fmt.Errorf("no node runs in %s: start one with `cellnode run` beside an instance, or `cellnode daemon start --foreground`", dir.Path())}
 }
 
 func nodeSockets(dir *home.Dir, names []string) ([]string, error) {
@@ -77,22 +82,15 @@ func nodeSockets(dir *home.Dir, names []string) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := os.Stat(path); err == nil {
-			list = append(list, path)
-		} else if !errors.Is(err, os.ErrNotExist) {
-			return nil, err
-		}
+		list = append(list, path)
 	}
 	running, err := dir.Running()
-	if err != nil {
-		return nil, err
-	}
 	for _, r := range running {
 		if r.API != "" && (len(names) == 0 || r.Name == names[0]) {
 			list = append(list, r.API)
 		}
 	}
-	return list, nil
+	return list, err
 }
 
 func printStatus(w io.Writer, s daemon.Status) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -43,7 +42,7 @@ func testnetUp(g *globals, dir *string) *cobra.Command {
 		Use:     "up",
 		Short:   "Start a network and return when every node has joined it",
 		Example: `  cellnode testnet up -n 8 --cell ../exchange@v1.3.0=3`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg := testnet.Config{Dir: *dir, Nodes: nodes}
 			for _, c := range cells {
@@ -92,7 +91,7 @@ func testnetStatus(g *globals, dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "List the nodes",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := testnet.Open(*dir)
 			if err != nil {
@@ -131,7 +130,7 @@ func testnetDown(g *globals, dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
 		Short: "End every node and remove the network's directory",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := testnet.Open(*dir)
 			if err != nil {
@@ -139,7 +138,7 @@ func testnetDown(g *globals, dir *string) *cobra.Command {
 			}
 			ctx, cancel := g.context(cmd, time.Minute)
 			defer cancel()
-			return n.Down(context.WithoutCancel(ctx))
+			return n.Down(ctx)
 		},
 	}
 }

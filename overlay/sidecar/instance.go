@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
@@ -45,9 +46,13 @@ func Identify(ctx context.Context, dir, cell, commit string) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
+	if commit == "" {
+		return Instance{}, errors.New("sidecar: --cell goes with --commit, the git commit that runs: give all of its 40 (or 64) hexadecimal digits")
+	}
 	if raw, err := hex.DecodeString(commit); err != nil || len(raw) != 20 && len(raw) != 32 {
 		return Instance{}, fmt.Errorf("sidecar: --commit %q is not a git commit: give all of its 40 (or 64) hexadecimal digits", commit)
 	}
+	commit = strings.ToLower(commit)
 	in := Instance{Name: nameOf(named), Cell: named, Commit: commit, Open: true}
 	c, err := source.OpenCheckout(dir)
 	switch {

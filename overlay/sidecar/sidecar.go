@@ -217,6 +217,14 @@ func (s *Sidecar) Done() <-chan struct{} {
 	return s.command.Done()
 }
 
+// Err returns an *ExitError once the service that Start started has ended by itself, and else nil.
+func (s *Sidecar) Err() error {
+	if s.command == nil {
+		return nil
+	}
+	return s.command.Err()
+}
+
 // Leave says goodbye, lets the calls that are under way finish, and ends the service that Start started. It returns
 // when no client is connected any more, or with ctx's error when that ends first. Close must still be called.
 func (s *Sidecar) Leave(ctx context.Context) error {

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the test binary be the command itself, and the service beside which it runs.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"cellnode": main, "service": service})
+}
+
+// TestScripts plays testdata/script/*.txtar through the real command. Each script has an empty CELL_HOME of its own and
+// meets nobody that it has not started.
+//
+// Besides testscript's own commands there are
+//
+//	exits CODE PROGRAM …      runs a program to its end, which must have this exit code
+//	refused CODE PROGRAM …    the same, and standard error is one line, standard output empty, the disk unchanged
+//	start NAME PROGRAM …      starts a program; what it writes is in $WORK/NAME.out and $WORK/NAME.err
+//	send SIGNAL NAME          sends it TERM, INT, STOP, CONT or KILL
+//	ends NAME CODE            waits for its end, which must have this exit code; -1: a signal has killed it
+//	waitfor REGEXP PROGRAM …  runs a program again and again until it ends well and its standard output matches
+//	capture VARIABLE REGEXP   takes the first group of REGEXP out of the last standard output
+//	repository DIR TAG …      makes a git repository of a directory, with one commit and these tags on it
+//	found N                   the last standard output is the JSON of find, with N instances
+//	echoes ADDRESS            whoever listens at unix:PATH or HOST:PORT sends back what it is sent
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		Setup:               setup,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "refused": refused, "waitfor": waitfor, "capture": capture,
+			"start": start, "send": send, "ends": ends,
+			"repository": repository, "found": found, "echoes": echoes,
+		},
+	})
+}
+
+func setup(env *testscript.Env) error {
+	home, err := os.MkdirTemp("", "c") // short, for the sockets in it
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { os.RemoveAll(home) })
+	for _, v := range []string{
+		"CELL_HOME=" + home, "CELL_DAEMON=off", "CELL_MDNS=false", "CELL_DHT=", "CELL_KEY=", "CELL_FILE=", "CELL_BOOTSTRAP=",
+		"CELL_LISTEN=/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0/tls",
+		"QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true",
+		"GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_CONFIG_NOSYSTEM=1",
+		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@localhost", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@localhost",
+	} {
+		name, value, _ := strings.Cut(v, "=")
+		env.Setenv(name, value)
+	}
+	programs := &programs{byName: map[string]*program{}}
+	for _, v := range env.Vars {
+		name, _, _ := strings.Cut(v, "=")
+		programs.variables = append(programs.variables, name)
+	}
+	env.Values[programsKey{}] = programs
+	env.Defer(programs.kill)
+	return nil
+}

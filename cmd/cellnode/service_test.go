@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// service is the service beside which the scripts run the command: it sends back every line. It listens on CELL_SOCKET,
+// or on a free TCP port that it prints, and ends badly when it is sent the line "die". With an argument it does something
+// else:
+//
+//	die           ends badly at once
+//	deaf          never listens
+//	slow          listens, and does not end when it is asked to
+//	call ADDRESS  is no service but a client: it makes a call and never ends it
+func service() {
+	switch strings.Join(os.Args[1:min(2, len(os.Args))], "") {
+	case "die":
+		fmt.Fprintln(os.Stderr, "service: the disk is full")
+		os.Exit(3)
+	case "deaf":
+		select {}
+	case "slow":
+		signal.Ignore(syscall.SIGTERM)
+	case "call":
+		call(os.Args[2])
+	}
+	network, address := "tcp", "127.0.0.1:0"
+	if socket := os.Getenv("CELL_SOCKET"); socket != "" {
+		network, address = "unix", socket
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(9)
+	}
+	fmt.Println(l.Addr())
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			os.Exit(9)
+		}
+		go answer(c)
+	}
+}
+
+func answer(c net.Conn) {
+	defer c.Close()
+	for lines := bufio.NewScanner(c); lines.Scan(); fmt.Fprintln(c, lines.Text()) {
+		if lines.Text() == "die" {
+			fmt.Fprintln(os.Stderr, "service: told to die")
+			os.Exit(3)
+		}
+	}
+}
+
+func call(address string) {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(9)
+	}
+	fmt.Fprintln(c, "is anybody there?")
+	line, err := bufio.NewReader(c).ReadString('\n')
+	fmt.Println("connected", line, err)
+	select {}
+}
+
+// echoes asks for one line back; with a second argument it sends that line and wants none.
+func echoes(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: echoes ADDRESS [LINE]")
+	}
+	network, address := "tcp", args[0]
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	c, err := net.DialTimeout(network, address, patience)
+	ts.Check(err)
+	defer c.Close()
+	ts.Check(c.SetDeadline(time.Now().Add(patience)))
+	line := "is anybody there?\n"
+	if len(args) == 2 {
+		line = args[1] + "\n"
+	}
+	_, err = io.WriteString(c, line)
+	ts.Check(err)
+	answer, err := bufio.NewReader(c).ReadString('\n')
+	if len(args) == 1 && answer != line {
+		ts.Fatalf("sent %q, came %q, %v", line, answer, err)
+	}
+}
+
+// found checks the last standard output against the form that the issue tracker of this project promises for find.
+func found(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: found N")
+	}
+	var reply struct {
+		Cell, CID *string
+		Instances *[]struct {
+			Peer, State, Path, Commit, Fingerprint *string
+			RTT                                    *float64 `json:"rtt_ms"`
+			Addrs, Sources                         *[]string
+			Since                                  *time.Time
+		}
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &reply))
+	if reply.Cell == nil || reply.CID == nil || reply.Instances == nil || len(*reply.Instances) != number(ts, args[0]) {
+		ts.Fatalf("want cell, cid and %s instances", args[0])
+	}
+	for _, i := range *reply.Instances {
+		if i.Peer == nil || i.State == nil || i.Path == nil || i.Commit == nil || i.Fingerprint == nil ||
+			i.RTT == nil || i.Addrs == nil || i.Sources == nil || i.Since == nil {
+			ts.Fatalf("an instance lacks a field")
+		}
+	}
+}
