@@ -91,9 +91,9 @@ func (n *Node) hostOptions(listen []ma.Multiaddr) ([]libp2p.Option, error) {
 	} else {
 		opts = append(opts, libp2p.ListenAddrs(listen...))
 	}
-	if n.cfg.loopbackOnly() || n.cfg.ListenPacket != nil {
-		// Nobody outside can help to find out our address, and there is no NAT to cross. Identify's address
-		// discovery stalls virtual time.
+	if len(listen) == 0 || n.cfg.loopbackOnly() || n.cfg.ListenPacket != nil {
+		// A host that only dials has no address to find out and no port to map. On loopback nobody outside can help with
+		// that, and there is no NAT to cross. Identify's address discovery stalls virtual time.
 		return append(opts, libp2p.DisableRelay(), libp2p.DisableIdentifyAddressDiscovery()), nil
 	}
 	return append(opts, libp2p.EnableAutoNATv2(), libp2p.EnableHolePunching(), libp2p.NATPortMap()), nil
