@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -40,17 +39,6 @@ type Certificate struct {
 	Version Version
 	Expires time.Time // of the record; not signed, only bounds how long a tombstone is kept
 	Votes   []Vote
-}
-
-// sum identifies a certificate in a flood.
-func (c *Certificate) sum() [32]byte {
-	h := sha256.New()
-	h.Write(voteBytes(cid.Undef, c.Subject, c.Version, &Vote{}))
-	for i := range c.Votes {
-		h.Write([]byte(c.Votes[i].Voter))
-		h.Write(c.Votes[i].Signature)
-	}
-	return [32]byte(h.Sum(nil))
 }
 
 // signable joins a domain and fields so that no two different lists give the same bytes.

@@ -1,14 +1,15 @@
 package gossip
 
 import (
+	"math"
 	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// maxTombstones bounds the tombstones of peers whose record never came, which liars could invent.
-const maxTombstones = 1024
+// maxEntries bounds everybody who is known, living or not: several times the largest cell that is promised.
+const maxEntries = 1 << 16
 
 // onDeath takes a certificate from a neighbour.
 func (m *Machine) onDeath(from peer.ID, d Death) {
@@ -20,14 +21,13 @@ func (m *Machine) onDeath(from peer.ID, d Death) {
 		return
 	}
 	e := m.roster.entries[c.Subject]
-	if e != nil {
-		if rankOfDeath(c.Version).compare(e.rank) <= 0 {
-			if e.rank.alive() {
-				m.show(e, from) // the accuser may be the one that cannot hear the subject
-			}
-			return
+	if e == nil {
+		return // the death of somebody who never lived here changes nothing, and could be invented
+	}
+	if rankOfDeath(c.Version).compare(e.rank) <= 0 {
+		if e.rank.alive() {
+			m.show(e, from) // the accuser may be the one that cannot hear the subject
 		}
-	} else if len(m.roster.entries) > 2*m.rings.len()+maxTombstones {
 		return
 	}
 	if votes := m.validVotes(c); !m.profile.enoughForOthers(m.rings.len(), votes) {
@@ -79,7 +79,7 @@ func (m *Machine) hearsay(subject peer.ID) {
 // doubt is called when a member who counts as dead here is said to live, by the very record that died. It may sit
 // behind a partition that has healed: it is told, and can refute.
 func (m *Machine) doubt(e *entry, v Version) {
-	if e.rank.dead && !e.listed && e.rank.version() == v && m.now.Sub(e.tried) >= m.profile.Sync {
+	if e != nil && e.rank.dead && !e.listed && e.rank.version() == v && m.now.Sub(e.tried) >= m.profile.Sync {
 		e.tried = m.now
 		m.connect(e.id)
 	}
@@ -92,6 +92,7 @@ func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
 		return
 	}
 	e := m.roster.entries[c.Subject]
+	e.ended = m.now
 	if e.listed {
 		e.dropAt = m.now.Add(max(m.profile.Window-age, m.profile.WindowFloor))
 		m.condemned[c.Subject] = e
@@ -116,7 +117,7 @@ func (m *Machine) tickCondemned() {
 // brings it back.
 func (m *Machine) unlist(e *entry, why Kind) {
 	delete(m.condemned, e.id)
-	e.dropAt, e.suspected = time.Time{}, false
+	e.dropAt, e.suspected, e.ended = time.Time{}, false, m.now
 	if !e.listed {
 		return
 	}
@@ -140,7 +141,8 @@ func (m *Machine) show(e *entry, to peer.ID) {
 // tellEvery is how often a neighbour is told that it counts as dead.
 const tellEvery = time.Second
 
-// tell shows a neighbour who counts as dead, or gone, or had a newer record, what is known of it.
+// tell shows a neighbour who counts as dead, or gone, or had a newer record, what is known of it. Its own last record
+// goes with a certificate: it proves an earlier life. Where the evidence is no longer kept, the version alone is said.
 func (m *Machine) tell(id peer.ID) {
 	e, l := m.roster.entries[id], m.links[id]
 	if e == nil || l != nil && m.now.Sub(l.told) < tellEvery {
@@ -149,5 +151,16 @@ func (m *Machine) tell(id peer.ID) {
 	if l != nil {
 		l.told = m.now
 	}
-	m.show(e, id)
+	switch {
+	case e.record == nil && e.rank.left:
+		m.send(&Ping{Voted: &Version{e.rank.incarnation, math.MaxUint64}}, id)
+	case e.record == nil:
+		v := e.rank.version()
+		m.send(&Ping{Voted: &v}, id)
+	case e.rank.dead:
+		m.send(&Push{Records: [][]byte{e.record.Envelope}, Quiet: true}, id)
+		m.show(e, id)
+	default:
+		m.show(e, id)
+	}
 }

@@ -4,16 +4,12 @@ import (
 	"bytes"
 	"context"
 	cryptorand "crypto/rand"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cellnode/cellnode/internal/record"
@@ -23,57 +19,6 @@ const (
 	healthEvery = 250 * time.Millisecond // how often Config.Health is asked
 	leaveFlush  = time.Second            // longest wait for neighbours to confirm a leave
 )
-
-// Config is what New needs.
-type Config struct {
-	// Host carries the streams; it is not closed. Several cells may share one host.
-	Host host.Host
-	// Key signs records and votes. Nil takes the host's, which must be Ed25519.
-	Key crypto.PrivKey
-	// Cell is the cell whose instances gossip. It must be the one in Record.
-	Cell cid.Cid
-	// Record is the own first record, signed with Key.
-	Record *record.Signed
-	// Profile is LAN() or WAN(), or one made from them. Zero is WAN().
-	Profile Profile
-	// Health says whether the service itself is well: Serving or Unhealthy. It is asked a few times a second and must
-	// not block. Nil leaves the state to the own record.
-	Health func() record.State
-	// Admit decides whether another instance may be a member, after its record has been verified. It is called with
-	// locks held: it must be quick and must not call back. Nil admits all.
-	Admit func(*record.Signed) error
-	// Redial makes a fresh transport connection to a peer, beside any that exists, and returns nil if the peer
-	// answered. Nil dials with the host's own transports and asks over the new connection.
-	Redial func(context.Context, peer.AddrInfo) error
-	// Log is for changes of state; nil is silent.
-	Log *slog.Logger
-}
-
-func (c Config) withDefaults() Config {
-	if c.Key == nil && c.Host != nil {
-		c.Key = c.Host.Peerstore().PrivKey(c.Host.ID())
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	return c
-}
-
-func (c Config) validate() error {
-	switch {
-	case c.Host == nil:
-		return errors.New("gossip: Config.Host is nil")
-	case c.Key == nil:
-		return errors.New("gossip: Config.Key is nil and the host keeps none")
-	case c.Record == nil:
-		return errors.New("gossip: Config.Record is nil")
-	case !c.Record.Cell.Equals(c.Cell):
-		return errors.New("gossip: Config.Record is of another cell than Config.Cell")
-	case c.Record.Peer != c.Host.ID():
-		return errors.New("gossip: Config.Record is of another peer than Config.Host")
-	}
-	return nil
-}
 
 // Gossip is one instance's part in the gossip of its cell. Its methods may be called from several goroutines.
 type Gossip struct {
@@ -151,6 +96,11 @@ func (g *Gossip) Members() []Member {
 	g.mu.Lock()
 	members := g.machine.Members()
 	g.mu.Unlock()
+	for i := range members {
+		if members[i].Self {
+			members[i].Heard = time.Now()
+		}
+	}
 	slices.SortFunc(members, func(a, b Member) int {
 		return bytes.Compare([]byte(a.Record.Peer), []byte(b.Record.Peer))
 	})
@@ -174,7 +124,7 @@ func (g *Gossip) Leave(ctx context.Context) error {
 			g.flushed = make(chan struct{})
 			m.Leave(now)
 		}
-		flushed, asked = g.flushed, m.Flushed()
+		flushed, asked = g.flushed, m.Unconfirmed()
 	}) {
 		return ErrClosed
 	}
@@ -188,7 +138,7 @@ func (g *Gossip) Leave(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if waiting := g.machine.Flushed(); asked > 0 && waiting == asked {
+	if waiting := g.machine.Unconfirmed(); asked > 0 && waiting == asked {
 		return ErrNotFlushed
 	}
 	return nil
@@ -226,9 +176,15 @@ func (g *Gossip) loop() {
 		case <-timer.C:
 		case <-g.wake:
 		}
+		health := record.State(0)
+		if g.cfg.Health != nil {
+			health = g.cfg.Health()
+		}
 		next := time.Hour
 		g.step(func(now time.Time, m *Machine) {
-			g.checkHealth(now, m)
+			if health == record.Serving || health == record.Unhealthy {
+				m.SetState(now, health)
+			}
 			if due := m.Next(); !due.IsZero() && !due.After(now) {
 				m.Tick(now)
 			}
@@ -240,15 +196,6 @@ func (g *Gossip) loop() {
 			next = min(next, healthEvery)
 		}
 		timer.Reset(max(next, 0))
-	}
-}
-
-func (g *Gossip) checkHealth(now time.Time, m *Machine) {
-	if g.cfg.Health == nil {
-		return
-	}
-	if s := g.cfg.Health(); s == record.Serving || s == record.Unhealthy {
-		m.SetState(now, s)
 	}
 }
 
@@ -279,7 +226,7 @@ func (g *Gossip) step(f func(time.Time, *Machine)) bool {
 	}
 	f(time.Now(), g.machine)
 	g.dispatch(g.machine.Take())
-	if g.flushed != nil && g.machine.Flushed() == 0 {
+	if g.flushed != nil && g.machine.Unconfirmed() == 0 {
 		select {
 		case <-g.flushed:
 		default:

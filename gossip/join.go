@@ -68,9 +68,6 @@ func (m *Machine) onHello(from peer.ID, h *Hello) {
 		m.out.Refuses = append(m.out.Refuses, from)
 		return
 	}
-	if m.left {
-		return
-	}
 	l := m.links[from]
 	if l == nil {
 		l = &link{}
@@ -87,7 +84,7 @@ func (m *Machine) onHello(from peer.ID, h *Hello) {
 	delete(m.hints, from)
 	if m.learn(rec) {
 		m.send(&Push{Records: [][]byte{rec.Envelope}}, m.neighbours(from)...)
-	} else if e := m.roster.entries[from]; rankOf(rec).compare(e.rank) < 0 {
+	} else if e := m.roster.entries[from]; e != nil && rankOf(rec).compare(e.rank) < 0 {
 		m.tell(from) // it has lived before, or is thought dead: it must go above that
 	}
 	m.heardFrom(from, l)
@@ -135,7 +132,7 @@ func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 
 // learn takes an admitted record of another member and reports whether it was new.
 func (m *Machine) learn(rec *record.Signed) bool {
-	if !m.roster.apply(rec) {
+	if m.roster.entries[rec.Peer] == nil && len(m.roster.entries) >= maxEntries || !m.roster.apply(rec) {
 		return false
 	}
 	e := m.roster.entries[rec.Peer]

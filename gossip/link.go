@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// maxStrikes is how many worthless signatures or entitlements a neighbour may send before it is shut out.
-	maxStrikes = 32
+	// maxStrikes is how many worthless signatures a neighbour may send before it is shut out. One a second is
+	// forgiven: clocks and views differ.
+	maxStrikes, strikesForgiven = 32, 1
 	// banFor is how long a neighbour stays shut out.
 	banFor = time.Minute
 	// dialDelay is how long, of two members who observe each other, the one with the higher ID leaves dialling to the
@@ -27,9 +28,9 @@ type link struct {
 	heard   time.Time
 	srtt    time.Duration // zero before the first sample
 	rttvar  time.Duration
-	strikes int
 	detours int       // rounds in a row that only a detour around this link answered
-	asks    allowance // of votes and signatures
+	strikes allowance // of worthless signatures
+	asks    allowance // of work for the neighbour
 	told    time.Time // when it was last told of its own death
 }
 
@@ -49,11 +50,11 @@ type allowance struct {
 	at    time.Time
 }
 
-// take reports whether one more is allowed, at a rate per second and with a burst of twice that.
-func (a *allowance) take(now time.Time, rate float64) bool {
+// take reports whether one more is allowed, at a rate per second and with a burst.
+func (a *allowance) take(now time.Time, rate, burst float64) bool {
 	a.spent = max(0, a.spent-now.Sub(a.at).Seconds()*rate)
 	a.at = now
-	if a.spent >= 2*rate {
+	if a.spent >= burst {
 		return false
 	}
 	a.spent++
@@ -64,6 +65,7 @@ func (a *allowance) take(now time.Time, rate float64) bool {
 func (m *Machine) relink() {
 	m.dirty = false
 	subjects, observers := m.rings.subjects(m.self), m.rings.observers(m.self)
+	m.observers = observers
 	m.watch(subjects)
 	m.reschedule(observers)
 	m.pickRandom(subjects, observers)
@@ -205,11 +207,7 @@ func (m *Machine) heardFrom(from peer.ID, l *link) {
 }
 
 func (m *Machine) strike(from peer.ID) {
-	l := m.links[from]
-	if l == nil {
-		return
-	}
-	if l.strikes++; l.strikes > maxStrikes {
+	if l := m.links[from]; l != nil && !l.strikes.take(m.now, strikesForgiven, maxStrikes) {
 		m.banned[from] = m.now.Add(banFor)
 		m.unlink(from)
 		m.out.Refuses = append(m.out.Refuses, from)
@@ -232,7 +230,7 @@ func (m *Machine) neighbours(but ...peer.ID) []peer.ID {
 	return out
 }
 
-// tickLinks closes links that have been unwanted for a while, and exchanges the random ones.
+// tickLinks exchanges one of the random links.
 func (m *Machine) tickLinks() {
 	if m.now.Before(m.timers.rotate) {
 		return

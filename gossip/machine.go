@@ -54,6 +54,7 @@ type Machine struct {
 	slots     slots
 	sessions  map[peer.ID]*session
 	hints     map[peer.ID]*hint
+	observers []peer.ID // who watches this member
 	random    []peer.ID // links beside the rings
 	local     local
 	timers    timers
@@ -64,34 +65,12 @@ type Machine struct {
 	version uint64
 	pingID  uint64
 	refuted time.Time
+	jumps   allowance
 	out     Output
 }
 
 // timers are the machine's periodic deadlines.
 type timers struct{ sync, rotate, turn, sweep time.Time }
-
-// Output is what a Machine wants done: Refuses, Links and Reopens first, then the rest.
-type Output struct {
-	Sends    []Send
-	Connects []peer.AddrInfo // say Hello: on the open stream, or by opening one
-	Redials  []peer.AddrInfo // make a fresh transport connection, then call Redialled
-	Links    []LinkChange
-	Refuses  []peer.ID // no member: end every stream with this peer
-	Reopens  []peer.ID // the stream to this peer seems to lead nowhere: end it before sending anything
-	Events   []Event
-}
-
-// Send is one message to some peers.
-type Send struct {
-	To      []peer.ID
-	Message Message
-}
-
-// LinkChange says that the connection to a peer is to be kept, or no longer needed.
-type LinkChange struct {
-	Peer peer.ID
-	Keep bool
-}
 
 // NewMachine returns a member that knows only itself.
 func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
@@ -136,27 +115,33 @@ func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
 func (m *Machine) Receive(now time.Time, from peer.ID, msg Message) {
 	m.enter(now)
 	defer m.leaveInput()
-	if from == m.self || m.isBanned(from) {
+	if from == m.self {
+		return
+	}
+	if m.isBanned(from) {
+		m.out.Refuses = append(m.out.Refuses, from)
+		return
+	}
+	if m.left {
+		if ack, ok := msg.(*Ack); ok && m.goodbye[from] == ack.ID {
+			delete(m.goodbye, from)
+		}
 		return
 	}
 	if hello, ok := msg.(*Hello); ok {
 		m.onHello(from, hello)
 		return
 	}
-	l := m.links[from]
-	if l == nil || !l.theirs {
-		return // nobody is heard before a Hello
-	}
-	m.heardFrom(from, l)
-	if ack, ok := msg.(*Ack); ok {
-		m.onAck(from, l, ack)
-	} else if !m.left {
-		m.dispatch(from, msg)
+	if l := m.links[from]; l != nil && l.theirs { // nobody is heard before a Hello
+		m.heardFrom(from, l)
+		m.dispatch(from, l, msg)
 	}
 }
 
-func (m *Machine) dispatch(from peer.ID, msg Message) {
+func (m *Machine) dispatch(from peer.ID, l *link, msg Message) {
 	switch msg := msg.(type) {
+	case *Ack:
+		m.onAck(from, l, msg)
 	case *Ping:
 		m.onPing(from, msg)
 	case *Push:

@@ -203,8 +203,7 @@ func (r *rings) accepts(observer, subject peer.ID, now time.Time) bool {
 	}
 	for i := range r.order {
 		for _, at := range []time.Time{now.Add(-ringSkew), now.Add(ringSkew)} {
-			if e := r.epochAt(i, at); e != r.epoch[i] &&
-				firstTwo(r.reorder(i, e), r.place(i, e, subject), observer) {
+			if e := r.epochAt(i, at); e != r.epoch[i] && r.firstTwo(i, e, subject, observer) {
 				return true
 			}
 		}
@@ -212,14 +211,17 @@ func (r *rings) accepts(observer, subject peer.ID, now time.Time) bool {
 	return false
 }
 
-func firstTwo(order []placed, subject placed, observer peer.ID) bool {
-	left, found := 2, false
-	walk(order, subject, func(id peer.ID) bool {
-		left--
-		found = found || id == observer
-		return left > 0 && !found
-	})
-	return found
+// firstTwo reports whether observer is one of a subject's first two successors in the order of another day.
+func (r *rings) firstTwo(i int, epoch uint64, subject, observer peer.ID) bool {
+	from := r.place(i, epoch, subject).at
+	distance := r.place(i, epoch, observer).at - from // modulo 2^64: once round the ring
+	nearer := 0
+	for _, p := range r.order[i] {
+		if p.id != subject && r.place(i, epoch, p.id).at-from < distance {
+			nearer++
+		}
+	}
+	return nearer < 2 && r.has(observer)
 }
 
 func (r *rings) has(id peer.ID) bool {

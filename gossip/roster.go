@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -65,6 +66,7 @@ type entry struct {
 	suspected bool      // an event has said so
 	dropAt    time.Time // end of a condemned member's window; zero otherwise
 	heard     time.Time // last own proof of life
+	ended     time.Time // when it was taken off the list, or learned of as gone
 	tried     time.Time // when it was last greeted as one who counts as dead
 }
 
@@ -92,7 +94,7 @@ func (r *roster) apply(rec *record.Signed) bool {
 	if e == nil {
 		e = &entry{id: rec.Peer}
 		r.entries[rec.Peer] = e
-	} else if c := rankOf(rec).compare(e.rank); c < 0 || c == 0 && bytes.Compare(rec.Envelope, e.record.Envelope) <= 0 {
+	} else if c := rankOf(rec).compare(e.rank); c < 0 || c == 0 && !e.yields(rec) {
 		return false
 	}
 	r.uncount(e)
@@ -100,6 +102,34 @@ func (r *roster) apply(rec *record.Signed) bool {
 	e.expires = rec.Expires.Add(record.Leeway)
 	r.count(e)
 	return true
+}
+
+// yields reports whether a record with the entry's own rank takes the place of the one there.
+func (e *entry) yields(rec *record.Signed) bool {
+	return e.record != nil && bytes.Compare(rec.Envelope, e.record.Envelope) > 0
+}
+
+// evidenceFor is how long the dead and the gone are kept with what proves it, and so can be shown to others and be
+// greeted after a partition. Then only their rank stays.
+const evidenceFor = time.Hour
+
+// compact drops the evidence about somebody who has not been listed for long.
+func (e *entry) compact(now time.Time) {
+	if !e.listed && !e.rank.alive() && now.Sub(e.ended) > evidenceFor {
+		e.record, e.certificate = nil, nil
+	}
+}
+
+// which lists the members whose entries satisfy f, in order.
+func (r *roster) which(f func(*entry) bool) []peer.ID {
+	var out []peer.ID
+	for id, e := range r.entries {
+		if f(e) {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // kill merges a certificate that has been found sufficient and reports whether it taught something.

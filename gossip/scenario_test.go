@@ -44,6 +44,7 @@ func (w *world) mustHaveNoFalseDeath() {
 }
 
 func TestLeaverIsGoneWithinOneSecond(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{2, 3, 8, 17, 40} {
 		t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
 			w := newWorld(t, uint64(n), WAN())
@@ -68,6 +69,7 @@ func TestLeaverIsGoneWithinOneSecond(t *testing.T) {
 }
 
 func TestNewcomerIsKnownEverywhereWithinASecond(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 64, WAN())
 	w.wan(0)
 	w.cell(63)
@@ -81,6 +83,7 @@ func TestNewcomerIsKnownEverywhereWithinASecond(t *testing.T) {
 }
 
 func TestNodesThatStartTogetherFindEachOther(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 64, LAN())
 	for i := range 64 {
 		n := w.add()
@@ -99,11 +102,12 @@ func TestNodesThatStartTogetherFindEachOther(t *testing.T) {
 
 // TestIdleCostIsConstant holds the detector to two frames a second, whatever the size of the cell.
 func TestIdleCostIsConstant(t *testing.T) {
-	for _, n := range []int{8, 17, 40, 80} {
+	t.Parallel()
+	for _, n := range []int{8, 17, 48} {
 		w := newWorld(t, uint64(n), LAN())
 		w.cell(n)
 		frames, bytes := w.frames, w.bytes
-		const seconds = 60
+		const seconds = 30
 		w.run(seconds * time.Second)
 		perFrame := float64(w.frames-frames) / float64(n*seconds)
 		t.Logf("N=%d: %.2f frames and %.1f B a node and second", n, perFrame, float64(w.bytes-bytes)/float64(n*seconds))
@@ -114,7 +118,8 @@ func TestIdleCostIsConstant(t *testing.T) {
 }
 
 func TestPartitionHeals(t *testing.T) {
-	for _, tt := range []struct{ n, small int }{{3, 1}, {8, 4}, {40, 20}, {40, 4}} {
+	t.Parallel()
+	for _, tt := range []struct{ n, small int }{{3, 1}, {8, 4}, {24, 12}, {24, 3}} {
 		t.Run(fmt.Sprintf("%d of %d", tt.small, tt.n), func(t *testing.T) {
 			w := newWorld(t, uint64(tt.n), WAN())
 			w.wan(0)
@@ -136,8 +141,9 @@ func TestPartitionHeals(t *testing.T) {
 }
 
 func TestRestartStorm(t *testing.T) {
+	t.Parallel()
 	for _, silent := range []bool{false, true} {
-		for _, n := range []int{8, 40} {
+		for _, n := range []int{8, 24} {
 			t.Run(fmt.Sprintf("N=%d silent=%v", n, silent), func(t *testing.T) {
 				w := newWorld(t, uint64(n), WAN())
 				w.wan(0.05)
@@ -165,13 +171,14 @@ func (w *world) restart(n *modelNode, silent bool) {
 }
 
 func TestPausedMembersSurvive(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 5, WAN())
 	w.wan(0.05)
-	w.cell(40)
+	w.cell(24)
 	for i := range 4 {
-		w.pauseAgainAndAgain(w.nodes[10*i])
+		w.pauseAgainAndAgain(w.nodes[6*i])
 	}
-	w.run(5 * time.Minute)
+	w.run(3 * time.Minute)
 	w.mustHaveNoFalseDeath()
 }
 
@@ -193,12 +200,13 @@ func TestHungMemberIsPrunedAndComesBack(t *testing.T) {
 }
 
 func TestDeadLinksKillNobody(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 9, WAN())
 	w.wan(0)
-	w.cell(40)
+	w.cell(24)
 	dead := make(map[[2]int]bool)
-	for range 40 * 40 / 100 { // 1 % of the directed pairs
-		dead[[2]int{w.rand.IntN(40), w.rand.IntN(40)}] = true
+	for range 24 * 24 / 50 { // 2 % of the directed pairs
+		dead[[2]int{w.rand.IntN(24), w.rand.IntN(24)}] = true
 	}
 	w.cut = func(a, b *modelNode) bool { return dead[[2]int{a.index, b.index}] }
 	w.run(3 * time.Minute)
@@ -207,11 +215,12 @@ func TestDeadLinksKillNobody(t *testing.T) {
 }
 
 func TestLossKillsNobody(t *testing.T) {
+	t.Parallel()
 	for _, loss := range []float64{0.05, 0.2} {
 		w := newWorld(t, 7, WAN())
 		w.wan(loss)
-		w.cell(40)
-		w.run(5 * time.Minute)
+		w.cell(24)
+		w.run(4 * time.Minute)
 		w.mustHaveNoFalseDeath()
 		w.mustAgree()
 	}
@@ -300,6 +309,7 @@ func TestExpiredRecordIsForgotten(t *testing.T) {
 
 // TestRunsAreReplayed is what makes a failure in a simulation worth having.
 func TestRunsAreReplayed(t *testing.T) {
+	t.Parallel()
 	run := func() (trace []string) {
 		w := newWorld(t, 15, WAN())
 		w.wan(0.1)

@@ -9,8 +9,13 @@ import (
 	"github.com/cellnode/cellnode/internal/record"
 )
 
-// refuteEvery is the shortest time between two new records made against accusations.
-const refuteEvery = 100 * time.Millisecond
+const (
+	// refuteEvery is how often the own record is pushed to everybody against accusations that it has outlived.
+	refuteEvery = 100 * time.Millisecond
+	// jumpsPerSecond, after the first jumpsAtOnce, bounds jumps above an earlier life: two processes with one key
+	// would outbid each other for ever.
+	jumpsPerSecond, jumpsAtOnce = 0.2, 4
+)
 
 // learnOwn takes an own record into the roster.
 func (m *Machine) learnOwn(rec *record.Signed) {
@@ -47,11 +52,11 @@ func (m *Machine) ownVersion() Version { return Version{m.own.Incarnation, m.own
 
 // Update replaces the own record by another one with the same key and cell: renewed, with new addresses or another
 // state. If it is not newer than what this member has had to sign in the meantime, it is signed anew with a higher
-// version. It is pushed to all.
+// version. It is pushed to all. A record with State Leaving is not taken: that is what Leave says.
 func (m *Machine) Update(now time.Time, rec *record.Signed) {
 	m.enter(now)
 	defer m.leaveInput()
-	if m.left || rec.Peer != m.self || !rec.Cell.Equals(m.cell) {
+	if m.left || rec.Peer != m.self || !rec.Cell.Equals(m.cell) || rec.State == record.Leaving {
 		return
 	}
 	if rec.Newer(m.own) {
@@ -78,7 +83,7 @@ func (m *Machine) SetState(now time.Time, s record.State) {
 }
 
 // Leave says goodbye: a signed record with State Leaving, final for this incarnation, and behind it a ping to each
-// neighbour, so that Flushed can tell who has read it. After Leave the machine does nothing more.
+// neighbour, so that Unconfirmed can tell who has not read it yet. After Leave the machine does nothing more.
 func (m *Machine) Leave(now time.Time) {
 	m.enter(now)
 	defer m.leaveInput()
@@ -98,8 +103,8 @@ func (m *Machine) Leave(now time.Time) {
 	m.left = true
 }
 
-// Flushed returns how many neighbours have not yet confirmed the leave.
-func (m *Machine) Flushed() (waiting int) { return len(m.goodbye) }
+// Unconfirmed returns how many neighbours have not confirmed the leave yet.
+func (m *Machine) Unconfirmed() int { return len(m.goodbye) }
 
 func (m *Machine) pushOwn(to ...peer.ID) {
 	m.send(&Push{Records: [][]byte{m.own.Envelope}}, to...)
@@ -107,12 +112,19 @@ func (m *Machine) pushOwn(to ...peer.ID) {
 
 // accused answers somebody who counts a version of this member as dead, with a record above it. A certificate is
 // answered to everybody, also one against an older version, which can only mean that the newer record has not
-// arrived; a mere vote is the business of the observers.
+// arrived; a mere vote is the business of the observers. An accusation against a version that this life has not
+// reached is only talk; it is followed as far as a clock could have led an earlier life, and no more often than the
+// allowance, for a liar could drive the version to where nobody takes it.
 func (m *Machine) accused(v Version, from peer.ID, certified bool) {
-	if v.compare(m.ownVersion()) >= 0 {
+	switch c := v.compare(m.ownVersion()); {
+	case c > 0 && (v.Incarnation > uint64(m.now.Add(record.Leeway).UnixMilli()) || !m.jumps.take(m.now, jumpsPerSecond, jumpsAtOnce)):
+		return
+	case c > 0:
+		m.reissue(Version{v.Incarnation + 1, 1}, nil)
+	case c == 0:
 		m.local.worse(m.profile)
-		m.reissue(above(v, m.ownVersion()), nil)
-	} else if m.now.Sub(m.refuted) < refuteEvery {
+		m.reissue(Version{v.Incarnation, v.Seq + 1}, nil)
+	case m.now.Sub(m.refuted) < refuteEvery:
 		m.pushOwn(from)
 		return
 	}
@@ -121,19 +133,11 @@ func (m *Machine) accused(v Version, from peer.ID, certified bool) {
 		m.pushOwn(m.neighbours()...)
 		return
 	}
-	observers := m.rings.observers(m.self)
-	if !slices.Contains(observers, from) {
-		observers = append(observers, from)
+	to := slices.Clone(m.observers)
+	if !slices.Contains(to, from) {
+		to = append(to, from)
 	}
-	m.send(&Push{Records: [][]byte{m.own.Envelope}, Quiet: true}, observers...)
-}
-
-// above is the lowest version that wins over an accusation.
-func above(v, own Version) Version {
-	if v.Incarnation > own.Incarnation {
-		return Version{v.Incarnation + 1, 1}
-	}
-	return Version{own.Incarnation, v.Seq + 1}
+	m.send(&Push{Records: [][]byte{m.own.Envelope}, Quiet: true}, to...)
 }
 
 // sawSelf takes an own record that came back from others. One that is above the own can only be from an earlier life
@@ -143,10 +147,9 @@ func (m *Machine) sawSelf(rec *record.Signed) {
 	if m.left || seen.compare(rankOf(m.own)) < 0 || string(rec.Envelope) == string(m.own.Envelope) {
 		return
 	}
-	if m.now.Sub(m.refuted) < refuteEvery {
-		return // two processes with one key would answer each other for ever
+	if !m.jumps.take(m.now, jumpsPerSecond, jumpsAtOnce) {
+		return
 	}
-	m.refuted = m.now
 	v := Version{rec.Incarnation + 1, 1}
 	if !seen.left && rec.Incarnation == m.own.Incarnation {
 		v = Version{rec.Incarnation, rec.Seq + 1}

@@ -22,8 +22,9 @@ func (s *slots) next(now time.Time, period time.Duration, observer peer.ID) time
 		s.given = make(map[peer.ID]int64)
 	}
 	current := int64(now.Sub(s.base) / period)
+	cycle := int64(len(s.given))
 	for id, slot := range s.given {
-		if slot < current-int64(len(s.given)) {
+		if slot < current-cycle {
 			delete(s.given, id) // silent for a whole cycle after its turn
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -16,8 +17,9 @@ import (
 )
 
 const (
-	// queueFrames is how many frames may wait for one peer. What does not fit is dropped: anti-entropy brings it.
+	// queueFrames and queueBytes bound what waits for one peer. What does not fit is dropped: anti-entropy brings it.
 	queueFrames = 512
+	queueBytes  = 4 << 20
 	// openTimeout bounds a dial with the opening of a stream.
 	openTimeout = 5 * time.Second
 	// writeTimeout ends a stream whose reader has stopped.
@@ -34,6 +36,7 @@ type outbound struct {
 	id     peer.ID
 	addrs  []ma.Multiaddr
 	queue  chan []byte
+	queued atomic.Int64 // bytes in queue
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -44,7 +47,7 @@ func (g *Gossip) outboundTo(id peer.ID, addrs []ma.Multiaddr) *outbound {
 	if o != nil {
 		return o
 	}
-	o = &outbound{id: id, addrs: append(addrs, g.machine.Addrs(id)...), queue: make(chan []byte, queueFrames)}
+	o = &outbound{id: id, addrs: slices.Concat(addrs, g.machine.Addrs(id)), queue: make(chan []byte, queueFrames)}
 	o.ctx, o.cancel = context.WithCancel(g.ctx)
 	g.outbounds[id] = o
 	g.wg.Go(func() { g.write(o) })
@@ -59,11 +62,23 @@ func (g *Gossip) send(s Send) {
 		return
 	}
 	for _, id := range s.To {
-		select {
-		case g.outboundTo(id, nil).queue <- frame:
-		default:
+		if !g.outboundTo(id, nil).put(frame) {
 			g.log.Debug("queue full, frame dropped", "peer", id)
 		}
+	}
+}
+
+// put queues a frame and reports whether there was room. It is called by one goroutine at a time.
+func (o *outbound) put(frame []byte) bool {
+	if o.queued.Load()+int64(len(frame)) > queueBytes {
+		return false
+	}
+	select {
+	case o.queue <- frame:
+		o.queued.Add(int64(len(frame)))
+		return true
+	default:
+		return false
 	}
 }
 
@@ -157,6 +172,7 @@ func (g *Gossip) writeAll(o *outbound) error {
 		}
 		select {
 		case frame = <-o.queue:
+			o.queued.Add(-int64(len(frame)))
 		case <-o.ctx.Done():
 			return o.ctx.Err()
 		}

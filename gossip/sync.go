@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"bytes"
 	"slices"
 	"time"
 
@@ -27,7 +26,7 @@ type session struct {
 func (m *Machine) compare(from peer.ID, root uint64, count int) {
 	mine := m.roster.alive
 	switch {
-	case root == m.roster.root():
+	case root == m.roster.root() || !m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce):
 	case mine <= m.profile.Small && 2*count <= mine:
 		m.pushRecords(m.alive(from), from)
 	case mine > count || mine == count && m.self < from:
@@ -38,10 +37,8 @@ func (m *Machine) compare(from peer.ID, root uint64, count int) {
 // alive lists the envelopes of the living, but one.
 func (m *Machine) alive(but peer.ID) [][]byte {
 	var out [][]byte
-	for _, id := range sorted(m.roster.entries) {
-		if e := m.roster.entries[id]; id != but && e.rank.alive() {
-			out = append(out, e.record.Envelope)
-		}
+	for _, id := range m.roster.which(func(e *entry) bool { return e.rank.alive() && e.id != but }) {
+		out = append(out, m.roster.entries[id].record.Envelope)
 	}
 	return out
 }
@@ -59,7 +56,7 @@ func (m *Machine) pushRecords(envelopes [][]byte, to peer.ID) {
 	}
 }
 
-// tickSync compares digests with one neighbour, and tries one member that counts as dead: a partition heals by it.
+// tickSync compares digests with one neighbour, and now and then greets somebody who counts as dead.
 func (m *Machine) tickSync() {
 	if m.now.Before(m.timers.sync) {
 		return
@@ -69,17 +66,33 @@ func (m *Machine) tickSync() {
 	if len(open) > 0 {
 		m.send(&Root{m.roster.root(), m.roster.alive}, open[m.rand.IntN(len(open))])
 	}
-	dead := slices.DeleteFunc(sorted(m.roster.entries), func(id peer.ID) bool {
-		e := m.roster.entries[id]
-		return !e.rank.dead || e.listed || e.record == nil
-	})
-	if len(dead) > 0 {
-		m.connect(dead[m.rand.IntN(len(dead))])
+	m.greetDead()
+}
+
+// Greeting the dead is what heals a partition, and must not become a nuisance at an address where nobody is any more:
+// the members of a cell together greet about greetings of the dead every Sync, and each one less as time passes.
+const (
+	greetings  = 4.0
+	greetFully = time.Minute // after that, the longer somebody is dead the rarer
+)
+
+func (m *Machine) greetDead() {
+	dead := m.roster.which(func(e *entry) bool { return e.rank.dead && !e.listed && e.record != nil })
+	if len(dead) == 0 {
+		return
+	}
+	e := m.roster.entries[dead[m.rand.IntN(len(dead))]]
+	chance := 1.0
+	if n := m.rings.len(); n > 1 {
+		chance = min(1, greetings/float64(n)) * min(1, float64(greetFully)/float64(m.now.Sub(e.ended)+1))
+	}
+	if m.rand.Float64() < chance {
+		m.connect(e.id)
 	}
 }
 
 func (m *Machine) onRoot(from peer.ID, r *Root) {
-	if r.Root != m.roster.root() && m.links[from].asks.take(m.now, asksPerSecond) {
+	if r.Root != m.roster.root() && m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce) {
 		m.sendBuckets(from)
 	}
 }
@@ -127,18 +140,15 @@ func (m *Machine) inBuckets(buckets []byte) []*entry {
 		in[b] = true
 	}
 	var out []*entry
-	for id, e := range m.roster.entries {
-		if in[bucketOf(id)] && e.rank.alive() {
-			out = append(out, e)
-		}
+	for _, id := range m.roster.which(func(e *entry) bool { return in[bucketOf(e.id)] && e.rank.alive() }) {
+		out = append(out, m.roster.entries[id])
 	}
-	slices.SortFunc(out, func(a, b *entry) int { return bytes.Compare([]byte(a.id), []byte(b.id)) })
 	return out
 }
 
 // onIDs answers a list: with what is newer here, then with what is newer there.
 func (m *Machine) onIDs(from peer.ID, msg *IDs) {
-	if !m.links[from].asks.take(m.now, asksPerSecond) {
+	if !m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce) {
 		return
 	}
 	same := make(map[peer.ID]bool, len(msg.IDs))
@@ -172,7 +182,7 @@ func (m *Machine) onIDs(from peer.ID, msg *IDs) {
 
 // onWant hands over what was asked for and goes on with a comparison that waited for it.
 func (m *Machine) onWant(from peer.ID, w *Want) {
-	if !m.links[from].asks.take(m.now, asksPerSecond) {
+	if !m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce) {
 		return
 	}
 	var records [][]byte
@@ -206,12 +216,12 @@ func (m *Machine) tickSweep() {
 		return
 	}
 	m.timers.sweep = m.now.Add(sweepEvery)
-	for _, id := range sorted(m.roster.entries) {
-		e := m.roster.entries[id]
-		if id != m.self && m.now.After(e.expires) {
-			m.unlist(e, Expired)
-			m.roster.forget(id)
-		}
+	for _, id := range m.roster.which(func(e *entry) bool { return m.now.After(e.expires) && e.id != m.self }) {
+		m.unlist(m.roster.entries[id], Expired)
+		m.roster.forget(id)
+	}
+	for _, e := range m.roster.entries {
+		e.compact(m.now)
 	}
 	for _, id := range sorted(m.links) {
 		m.sweepLink(id, m.links[id])

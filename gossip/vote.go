@@ -10,8 +10,8 @@ import (
 	"github.com/cellnode/cellnode/internal/record"
 )
 
-// asksPerSecond bounds what a neighbour can make this member sign or probe for it; twice that at once.
-const asksPerSecond = 20
+// asksPerSecond, and asksAtOnce in a burst, bound what a neighbour can make this member sign, probe or look up.
+const asksPerSecond, asksAtOnce = 20, 40
 
 // askAll asks every fellow observer to look at a subject itself and to answer this member alone.
 func (m *Machine) askAll(p *probe) {
@@ -22,7 +22,7 @@ func (m *Machine) askAll(p *probe) {
 
 // onAsk looks at a subject for a fellow observer.
 func (m *Machine) onAsk(from peer.ID, a *Ask) {
-	if !m.links[from].asks.take(m.now, asksPerSecond) {
+	if !m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce) {
 		return
 	}
 	if a.Subject == m.self {

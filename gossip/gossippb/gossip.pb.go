@@ -382,7 +382,7 @@ func (x *Ping) GetCell() []byte {
 
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                       // 0: answers no ping, only moves the next one
 	NextMs        uint32                 `protobuf:"varint,2,opt,name=next_ms,json=nextMs,proto3" json:"next_ms,omitempty"` // when to ping again, counted from now
 	State         uint32                 `protobuf:"varint,3,opt,name=state,proto3" json:"state,omitempty"`                 // of the service, as in an instance record
 	Seq           uint64                 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`                     // of the sender's newest record
