@@ -48,7 +48,9 @@ func (w wide) WriteTo(p []byte, to net.Addr) (int, error) {
 
 type fixedIP net.IP
 
-func (ip fixedIP) PreferredSourceIPForDestination(*net.UDPAddr) (net.IP, error) { return net.IP(ip), nil }
+func (ip fixedIP) PreferredSourceIPForDestination(*net.UDPAddr) (net.IP, error) {
+	return net.IP(ip), nil
+}
 
 // serve starts an instance at an address of the network.
 func (s *sim) serve(t *testing.T, n int) *instance {
