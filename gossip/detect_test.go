@@ -20,7 +20,7 @@ func TestCrashedMemberIsPrunedWithinFiveSeconds(t *testing.T) {
 			w := newWorld(t, uint64(n), LAN())
 			w.cell(n)
 			var took []time.Duration
-			for range 8 {
+			for range 6 {
 				victim := w.nodes[w.rand.IntN(n)]
 				w.run(time.Duration(w.rand.Int64N(int64(5 * time.Second))))
 				victim.crash()

@@ -11,7 +11,7 @@ import (
 )
 
 func drawRings(t *rapid.T) (*rings, []peer.ID) {
-	n := rapid.IntRange(1, 60).Draw(t, "members")
+	n := rapid.IntRange(1, 40).Draw(t, "members")
 	r := newRings(testCell, 8, 17, worldStart)
 	var ids []peer.ID
 	for i := range n {

@@ -84,8 +84,8 @@ func TestNewcomerIsKnownEverywhereWithinASecond(t *testing.T) {
 
 func TestNodesThatStartTogetherFindEachOther(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, 64, LAN())
-	for i := range 64 {
+	w := newWorld(t, 40, LAN())
+	for i := range 40 {
 		n := w.add()
 		if i == 0 {
 			n.start()
@@ -103,7 +103,7 @@ func TestNodesThatStartTogetherFindEachOther(t *testing.T) {
 // TestIdleCostIsConstant holds the detector to two frames a second, whatever the size of the cell.
 func TestIdleCostIsConstant(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{8, 17, 48} {
+	for _, n := range []int{8, 17, 32} {
 		w := newWorld(t, uint64(n), LAN())
 		w.cell(n)
 		frames, bytes := w.frames, w.bytes
@@ -119,7 +119,7 @@ func TestIdleCostIsConstant(t *testing.T) {
 
 func TestPartitionHeals(t *testing.T) {
 	t.Parallel()
-	for _, tt := range []struct{ n, small int }{{3, 1}, {8, 4}, {24, 12}, {24, 3}} {
+	for _, tt := range []struct{ n, small int }{{3, 1}, {8, 4}, {20, 10}, {20, 3}} {
 		t.Run(fmt.Sprintf("%d of %d", tt.small, tt.n), func(t *testing.T) {
 			w := newWorld(t, uint64(tt.n), WAN())
 			w.wan(0)
