@@ -94,7 +94,10 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 	if cfg.Seeds != nil {
 		s.wg.Go(func() { s.readSeeds(run) })
 	}
-	return s, s.register()
+	if err := s.register(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // readSeeds tells the instance whom the repository names. A git host that does not answer is no error: the instance

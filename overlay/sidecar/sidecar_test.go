@@ -1,0 +1,174 @@
+//go:build !windows
+
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cellnode/cellnode/internal/daemon"
+	"github.com/cellnode/cellnode/manifest"
+)
+
+func TestASidecarJoinsItsServiceAndItsCell(t *testing.T) {
+	dir, socket := newHome(t), socketPath(t)
+	newEcho(t, socket)
+	s := startBeside(t, dir, socket)
+	c, err := open(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, c)
+
+	list, err := dir.Running()
+	if err != nil || len(list) != 1 {
+		t.Fatalf("running: %+v, %v", list, err)
+	}
+	r := list[0]
+	if r.Name != "echo" || r.Cell != "example.org/acme/echo@v1" || r.Peer != s.Node().ID().String() || r.Commit != someCommit ||
+		r.Socket != "unix:"+socket || r.PID != os.Getpid() {
+		t.Errorf("it is registered as %+v", r)
+	}
+	api := daemon.NewClient(r.API)
+	defer api.Close()
+	status, err := api.Status(t.Context())
+	if err != nil || status.Peer != r.Peer || len(status.Instances) != 1 || status.Instances[0].State != "serving" || !status.Instances[0].Ready {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	reply, err := api.Find(t.Context(), daemon.Query{Repository: "https://example.org/acme/echo", Tag: "v1"})
+	if err != nil || len(reply.Instances) != 1 || reply.Instances[0].Peer != r.Peer {
+		t.Errorf("find %+v, %v", reply, err)
+	}
+	select {
+	case <-s.Done():
+		t.Error("it has no service to end")
+	default:
+	}
+}
+
+func TestAServiceThatHangsIsUnhealthyUntilItAnswersAgain(t *testing.T) {
+	socket := socketPath(t)
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := &hanging{}
+	server := &http.Server{Handler: service}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ln) }()
+	t.Cleanup(func() {
+		server.Close()
+		<-ended
+	})
+	in := newInstance(t)
+	in.Health = manifest.Health{Kind: "http", Path: "/", Interval: 20 * time.Millisecond, Timeout: 200 * time.Millisecond, Failures: 2}
+	service.hang()
+	s, err := Start(t.Context(), Config{Instance: in, Upstream: "unix:" + socket, Home: newHome(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if state := stateOf(s); state != "unhealthy" {
+		t.Errorf("it hangs from the start, and is %s", state)
+	}
+	service.recover()
+	until(t, "it is well", func() bool { return stateOf(s) == "serving" })
+	service.hang()
+	until(t, "it hangs", func() bool { return stateOf(s) == "unhealthy" })
+	service.recover()
+	until(t, "it is well again", func() bool { return stateOf(s) == "serving" })
+}
+
+func TestAClientIsHeldWhileTheServiceRestarts(t *testing.T) {
+	dir, socket := newHome(t), socketPath(t)
+	first := newEcho(t, socket)
+	s := startBeside(t, dir, socket)
+	first.close()
+	c, err := open(t, s) // the node has taken it, and nobody listens behind
+	if err != nil {
+		t.Fatal(err)
+	}
+	newEcho(t, socket)
+	ask(t, c)
+}
+
+func TestAServiceThatStaysAwayCostsTheClientItsConnection(t *testing.T) {
+	dir, socket := newHome(t), socketPath(t)
+	first := newEcho(t, socket)
+	s := startBeside(t, dir, socket)
+	first.close()
+	start := time.Now()
+	c, err := open(t, s)
+	if err == nil {
+		_, err = c.Read(make([]byte, 1))
+	}
+	if took := time.Since(start); err == nil || errors.Is(err, os.ErrDeadlineExceeded) || took < Hold-lastRetry {
+		t.Errorf("error %v after %v, want the connection's end after %v", err, took, Hold)
+	}
+}
+
+func TestAServiceThatEndsByItselfIsTold(t *testing.T) {
+	cfg := Config{Instance: newInstance(t), Home: newHome(t)}
+	playing(&cfg, "serves")
+	s, err := Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Err(); err != nil {
+		t.Errorf("it runs, and its end is told as %v", err)
+	}
+	if err := syscall.Kill(s.command.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-s.Done()
+	var ended *ExitError
+	if err := s.Err(); !errors.As(err, &ended) || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// seeds is a repository's host; it answers when it is let.
+type seeds struct {
+	asked chan string
+	err   error
+}
+
+func (s seeds) Seeds(ctx context.Context, url, tag string) (*manifest.SeedList, error) {
+	s.asked <- url + "@" + tag
+	if s.err != nil {
+		return nil, s.err
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestAGitHostThatHangsOrIsGoneKeepsNobodyWaiting(t *testing.T) {
+	for name, fail := range map[string]error{"hangs": nil, "is gone": errors.New("connection refused")} {
+		t.Run(name, func(t *testing.T) {
+			socket := socketPath(t)
+			newEcho(t, socket)
+			host := seeds{make(chan string, 1), fail}
+			s, err := Start(t.Context(), Config{Instance: newInstance(t), Upstream: "unix:" + socket, Home: newHome(t), Seeds: host})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if asked := <-host.asked; asked != "https://example.org/acme/echo@v1" {
+				t.Errorf("asked for %s", asked)
+			}
+			if state := stateOf(s); state != "serving" {
+				t.Errorf("it is %s", state)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
