@@ -16,8 +16,8 @@ import (
 const (
 	// maxCached is how many instances are remembered: enough that one of them lives a month later.
 	maxCached = 64
-	// cachePause is the least time between two writes of one file.
-	cachePause = 5 * time.Second
+	// cachePause is the time from a change to its being written: there are mostly more of them.
+	cachePause = 2 * time.Second
 	// cacheYoung is the age up to which a file that says the same is left as it is.
 	cacheYoung = time.Hour
 )
@@ -50,29 +50,32 @@ func (c *Client) cacheWay(r *Resolved, way string, sink find.Sink) error {
 	return nil
 }
 
-// keepCache writes what has answered, when it has changed and not too often, and at the end, which for a command is soon.
-// That it cannot is said once.
+// keepCache writes what has answered, a little after each change, and at the end, which for a command is soon. That it
+// cannot is said once.
 func (c *Client) keepCache(ctx context.Context, s *cell) {
 	said := false
-	keep := func(known find.Snapshot) {
-		err := c.writeCache(s, known.Instances)
+	keep := func() {
+		err := c.writeCache(s, s.tracker.Snapshot().Instances)
 		if err != nil && !said {
 			c.log.Warn("instances not remembered", "cell", s.Cell.String(), "err", err)
 		}
 		said = err != nil
 	}
-	known := s.tracker.Snapshot()
-	for ctx.Err() == nil {
-		if len(known.Instances) > 0 {
-			keep(known)
-			select {
-			case <-ctx.Done():
-			case <-time.After(cachePause):
-			}
+	defer keep()
+	var known find.Snapshot
+	for {
+		var err error
+		if known, err = s.tracker.Next(ctx, known); err != nil {
+			return
 		}
-		known, _ = s.tracker.Next(ctx, known)
+		if len(known.Instances) == 0 {
+			continue
+		}
+		if pause(ctx, cachePause) != nil {
+			return
+		}
+		keep()
 	}
-	keep(known)
 }
 
 // writeCache replaces the file by the live instances, unless it says the same and is young. An empty list never replaces

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -28,8 +29,8 @@ type cell struct {
 	wg      sync.WaitGroup
 }
 
-// start begins to look for a cell.
-func (c *Client) start(r *Resolved, ways []find.Way) *cell {
+// start begins to look for a cell, for a Dial if it is urgent.
+func (c *Client) start(r *Resolved, ways []find.Way, urgent bool) *cell {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &cell{Resolved: r, stop: stop}
 	follow := 2
@@ -37,7 +38,7 @@ func (c *Client) start(r *Resolved, ways []find.Way) *cell {
 		follow = -1
 	}
 	s.tracker = find.New(find.Config{
-		Request: r.request(), Ways: ways, Dialer: c.dialer, Follow: follow, Log: c.log,
+		Request: r.request(), Ways: ways, Dialer: c.dialer, Follow: follow, Urgent: urgent, Log: c.log,
 	})
 	if c.home != nil && c.uses(find.Cache) {
 		s.wg.Go(func() { c.keepCache(ctx, s) })
@@ -66,7 +67,7 @@ func (c *Client) ways(r *Resolved) []find.Way {
 		return !c.uses(w.Name) || c.home == nil && w.Name != find.Seed
 	})
 	if c.uses(find.DHT) || c.uses(find.MDNS) || c.uses(find.Gossip) {
-		ways = append(ways, c.node.ways(r, c.cfg.Only)...)
+		ways = append(ways, c.node.ways(r, c.cfg.Only, c.headStart(r))...)
 	}
 	if c.uses(find.List) && !slices.ContainsFunc(ways, func(w find.Way) bool { return w.Name != find.Local }) {
 		ways = append(ways, find.Way{Name: find.List, Run: func(_ context.Context, sink find.Sink) error {
@@ -74,6 +75,35 @@ func (c *Client) ways(r *Resolved) []find.Way {
 		}})
 	}
 	return ways
+}
+
+// headStart is what the instances that our own files name are given before git is run and a node is started for a cell:
+// either takes more of this machine than a dial does, and mostly one of those instances answers. Nobody waits for it
+// where no file names any.
+func (c *Client) headStart(r *Resolved) time.Duration {
+	const headStart = 100 * time.Millisecond
+	if c.uses(find.Seed) && len(r.seeds()) > 0 {
+		return headStart
+	}
+	if c.home != nil && c.uses(find.Cache) {
+		if _, err := os.Stat(c.cacheFile(r)); err == nil {
+			return headStart
+		}
+	}
+	return 0
+}
+
+// pause waits, or returns ctx's error.
+func pause(ctx context.Context, d time.Duration) error {
+	if d == 0 {
+		return nil
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // entryWay names the instances whose lists are asked for where lists are the only way: one that is live suffices.
@@ -112,6 +142,9 @@ const gitTimeout = 20 * time.Second
 // seedWay names the instances of Cell.lock at once, and then those of the repository's seed list.
 func (c *Client) seedWay(ctx context.Context, r *Resolved, sink find.Sink) error {
 	foundSeeds(r.seeds(), find.Seed, sink)
+	if err := pause(ctx, c.headStart(r)); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, gitTimeout)
 	defer cancel()
 	list, err := c.source.Seeds(ctx, r.Git, r.Cell.Tag)

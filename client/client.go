@@ -113,7 +113,7 @@ func (c *Client) close() error {
 // Dial opens a connection to the nearest live instance of a cell. Where none can be found it returns a *NoneError,
 // which says what each way of finding answered.
 func (c *Client) Dial(ctx context.Context, name string) (net.Conn, error) {
-	s, err := c.cell(name)
+	s, err := c.cellFor(name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,10 @@ func (c *Client) Watch(ctx context.Context, name string, each func(Found) error)
 }
 
 // cell returns what the client knows of a cell, beginning to look for it if this is the first call.
-func (c *Client) cell(name string) (*cell, error) {
+func (c *Client) cell(name string) (*cell, error) { return c.cellFor(name, false) }
+
+// cellFor is cell, for a Dial if it is urgent.
+func (c *Client) cellFor(name string, urgent bool) (*cell, error) {
 	if s, err := c.named(name); s != nil || err != nil {
 		return s, err
 	}
@@ -197,7 +200,7 @@ func (c *Client) cell(name string) (*cell, error) {
 	}
 	s := c.cells[r.request()]
 	if s == nil {
-		s = c.start(r, ways)
+		s = c.start(r, ways, urgent)
 		c.cells[r.request()] = s
 	}
 	c.names[name] = s

@@ -91,8 +91,8 @@ func (l *lazyNode) embeddedNode(ctx context.Context) (Node, error) {
 var errNoNode = errors.New("none runs on this machine: start one with cellnode run, or import overlay/embed")
 
 // ways are the ways of finding that need a node: those of the embedded one, which is started by the first of them that
-// runs, if there is none on the machine now; else the one way that asks the machine's.
-func (l *lazyNode) ways(r *Resolved, only []string) []find.Way {
+// runs, after a pause, if there is none on the machine now; else the one way that asks the machine's.
+func (l *lazyNode) ways(r *Resolved, only []string, after time.Duration) []find.Way {
 	if nodeMaker() == nil && os.Getenv("CELL_DAEMON") == "off" {
 		return nil
 	}
@@ -105,6 +105,9 @@ func (l *lazyNode) ways(r *Resolved, only []string) []find.Way {
 	for _, name := range []string{find.DHT, find.MDNS} {
 		if len(only) == 0 || slices.Contains(only, name) {
 			ways = append(ways, find.Way{Name: name, Run: func(ctx context.Context, sink find.Sink) error {
+				if err := pause(ctx, after); err != nil {
+					return err
+				}
 				return l.run(ctx, name, r, sink)
 			}})
 		}

@@ -16,6 +16,7 @@ const (
 	maxAsked    = 16                     // entry points asked directly: connected ones first, then at random
 	walkTimeout = 30 * time.Second       // of the ordinary look-up, which peers that never answer can stretch
 	regionAfter = 500 * time.Millisecond // head start of the ordinary look-up, which mostly suffices
+	walkAfter   = 100 * time.Millisecond // head start of whoever dials what an entry point has named
 
 	// What one answer, and one ordinary look-up, may add. A liar's list can be 4 MiB long; it shall not be all that
 	// is heard. Nothing is stopped by these.
@@ -92,6 +93,13 @@ func (s *search) walk(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, walkTimeout)
 	defer cancel()
 	s.awaitTable(ctx)
+	if s.union.len() > 0 {
+		select {
+		case <-time.After(walkAfter):
+		case <-ctx.Done():
+			return
+		}
+	}
 	share := walkShare
 	for i := range s.kad.FindProvidersAsync(ctx, s.key, 0) {
 		s.union.add(i, &share)

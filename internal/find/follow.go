@@ -12,7 +12,7 @@ import (
 func (t *Tracker) follow(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.following) >= t.cfg.Follow || t.dialling > 0 && !t.dialled && t.table.usable() {
+	if len(t.following) >= t.cfg.Follow || t.urgentLocked() && t.table.usable() {
 		return // whoever waits for the very first connection gets the one that was probed
 	}
 	for _, i := range t.table.instances() {

@@ -12,7 +12,6 @@ import (
 
 // probeLoop keeps probes on their way to whoever is due.
 func (t *Tracker) probeLoop(ctx context.Context) {
-	slots := make(chan struct{}, maxProbes)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -22,33 +21,57 @@ func (t *Tracker) probeLoop(ctx context.Context) {
 		case <-t.kick:
 		case <-timer.C:
 		}
-		now := time.Now()
-		t.mu.Lock()
-		due := t.table.due(now, maxProbes-len(slots), t.followed > 0 || t.cfg.Follow == 0)
-		targets := make([]link.Target, len(due))
-		for i, e := range due {
-			targets[i] = link.Target{Peer: e.peer, Addrs: e.addrs, Trusted: e.trusted, Urgent: t.dialling > 0 && !t.dialled}
-		}
-		next := t.table.next()
-		t.mu.Unlock()
+		targets, pause := t.nextProbes(time.Now())
 		for _, to := range targets {
-			slots <- struct{}{}
-			t.wg.Go(func() {
-				t.probe(ctx, to)
-				<-slots
-			})
+			t.wg.Go(func() { t.probe(ctx, to) })
 		}
 		t.follow(ctx)
-		timer.Reset(wait(next, now, len(slots) == maxProbes))
+		timer.Reset(pause)
 	}
 }
 
-// wait is how long the probe loop may sleep; a probe that ends wakes it sooner.
-func wait(next, now time.Time, full bool) time.Duration {
-	if next.IsZero() || full {
-		return time.Minute
+// nextProbes returns whom to probe now, and when to look again if nothing happens until then.
+func (t *Tracker) nextProbes(now time.Time) (targets []link.Target, pause time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.hurry.IsZero() && len(t.table.entries) > 0 {
+		t.hurry = now
 	}
-	return max(0, next.Sub(now))
+	urgent := t.urgentLocked()
+	allowed, recheck := t.allowedLocked(now)
+	for _, e := range t.table.due(now, allowed, t.followed > 0 || t.cfg.Follow == 0) {
+		targets = append(targets, link.Target{Peer: e.peer, Addrs: e.addrs, Trusted: e.trusted, Urgent: urgent})
+	}
+	t.probes += len(targets)
+	switch next := t.table.next(); {
+	case next.IsZero():
+		return targets, time.Minute
+	case len(targets) == allowed:
+		return targets, recheck
+	default:
+		return targets, max(0, next.Sub(now))
+	}
+}
+
+// urgentLocked reports whether a Dial waits for the very first connection of all.
+func (t *Tracker) urgentLocked() bool { return t.dialling > 0 && !t.dialled }
+
+// rampStep is the time in which the number of probes on their way may double while a Dial waits for the first answer.
+// A handshake takes a millisecond of our processor: of thirty that are begun together, the first ends as late as the last.
+const rampStep = 10 * time.Millisecond
+
+// allowedLocked returns how many more probes may be on their way now, and when there may be more by time alone.
+func (t *Tracker) allowedLocked(now time.Time) (n int, recheck time.Duration) {
+	limit, recheck := maxProbes, time.Minute // the end of a probe kicks
+	switch {
+	case t.urgentLocked() && t.table.usable():
+		return 0, recheck // whoever waited goes first
+	case t.urgentLocked():
+		if limit = 1 << min(10, now.Sub(t.hurry)/rampStep); limit < maxProbes {
+			return max(0, limit-t.probes), rampStep
+		}
+	}
+	return max(0, maxProbes-t.probes), recheck
 }
 
 func (t *Tracker) hello(op link.Op) link.Hello {
@@ -71,6 +94,7 @@ func (t *Tracker) probe(ctx context.Context, to link.Target) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer t.announceLocked()
+	t.probes--
 	if err != nil {
 		t.table.failed(to.Peer, err, final(err), now)
 		t.cfg.Log.Debug("probe failed", "peer", to.Peer, "err", err)

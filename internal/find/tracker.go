@@ -32,6 +32,8 @@ type Config struct {
 	Again time.Duration
 	// ProbeTimeout ends one probe; zero means 1.5 s.
 	ProbeTimeout time.Duration
+	// Urgent: a Dial follows at once, and nothing is begun before it that would hold it up.
+	Urgent bool
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -71,6 +73,8 @@ type Tracker struct {
 	lists     int           // follows that have brought a list or ended without one
 	changed   chan struct{} // closed and replaced at each change
 	missed    int           // how often somebody has looked in vain
+	probes    int           // on their way
+	hurry     time.Time     // when there was first somebody to probe
 	dialling  int           // Dials that wait for the first connection of all
 	dialled   bool          // one has ended
 	announced uint64        // the table's version at the last change that a reader could see
@@ -84,6 +88,10 @@ func New(cfg Config) *Tracker {
 		cfg: cfg.withDefaults(), closed: ctx.Done(), cancel: cancel, kick: make(chan struct{}, 1),
 		table: newTable(), reports: map[string]*WayReport{}, seen: map[string]map[string]bool{},
 		following: map[string]context.CancelFunc{}, changed: make(chan struct{}),
+	}
+	if cfg.Urgent {
+		t.dialling = 1
+		time.AfterFunc(afterFirst, t.endDial)
 	}
 	for _, w := range cfg.Ways {
 		t.reports[w.Name] = &WayReport{Way: w.Name}

@@ -36,7 +36,7 @@ var exchange = manifest.Cell{Repository: "file:/nonexistent/cells/exchange", Tag
 
 const limit = 20 * time.Second
 
-func within(t *testing.T) context.Context {
+func within(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
@@ -44,7 +44,7 @@ func within(t *testing.T) context.Context {
 }
 
 // node starts a member of the DHT that knows the given ones.
-func node(t *testing.T, known ...*overlay.Node) *overlay.Node {
+func node(t testing.TB, known ...*overlay.Node) *overlay.Node {
 	t.Helper()
 	key, _, err := crypto.GenerateEd25519Key(rand.Reader)
 	if err != nil {
@@ -65,7 +65,7 @@ func node(t *testing.T, known ...*overlay.Node) *overlay.Node {
 }
 
 // serve announces an instance that says its name and then echoes, and waits until it has been read back.
-func serve(t *testing.T, n *overlay.Node, name string) {
+func serve(t testing.TB, n *overlay.Node, name string) {
 	t.Helper()
 	i, err := n.Serve(t.Context(), overlay.Service{Cell: exchange, Handle: func(_ context.Context, c net.Conn) {
 		defer c.Close()
@@ -83,7 +83,7 @@ func serve(t *testing.T, n *overlay.Node, name string) {
 }
 
 // homeWith makes a home directory that holds a config.toml.
-func homeWith(t *testing.T, config string) string {
+func homeWith(t testing.TB, config string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "c") // t.TempDir is open to others, and too long for a socket's path
 	if err != nil {
@@ -99,7 +99,7 @@ func entry(n *overlay.Node) string {
 	return fmt.Sprintf("mdns = false\nbootstrap = [\"%s/p2p/%s\"]\n", n.Host().Addrs()[0], n.ID())
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func write(t *testing.T, path, text string) {
 }
 
 // consumer returns a folder with a Cell.toml and no lock: nothing names an instance.
-func consumer(t *testing.T) string {
+func consumer(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "Cell.toml"), fmt.Sprintf("[cell.exchange]\ngit = %q\ntag = %q\n[cell.exchange.policy]\nallow_open = true\n", exchange.URL(), exchange.Tag))
