@@ -81,7 +81,11 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		return err
 	}
 	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxReply)).Decode(out); err != nil {
+	data, err := io.ReadAll(io.LimitReader(body, maxReply)) // to the end: only then is the connection used again
+	if err == nil {
+		err = json.Unmarshal(data, out)
+	}
+	if err != nil {
 		return fmt.Errorf("daemon: %s: %w", c.socket, err)
 	}
 	return nil
