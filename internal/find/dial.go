@@ -146,7 +146,7 @@ func (t *Tracker) Open(ctx context.Context, i Instance) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	return t.held.add(i.Peer, c), nil
 }
 
 func (t *Tracker) target(i Instance) link.Target {

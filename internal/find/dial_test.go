@@ -139,7 +139,8 @@ func TestFirstDialIsNotHeldUpByAMeasurement(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n, a := newFakeNet(), newSigner(t)
 		n.start(a, 1)
-		tr := tracker(t, n, 2, seedWay(a))
+		tr := New(Config{Request: Request{Cell: testCell}, Ways: []Way{seedWay(a)}, Dialer: n, Follow: 2, Urgent: true})
+		t.Cleanup(func() { tr.Close() })
 		if _, _, err := tr.Dial(t.Context()); err != nil {
 			t.Fatal(err)
 		}

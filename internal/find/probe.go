@@ -96,7 +96,9 @@ func (t *Tracker) probe(ctx context.Context, to link.Target) {
 	defer t.announceLocked()
 	t.probes--
 	if err != nil {
-		t.table.failed(to.Peer, err, final(err), now)
+		if t.table.failed(to.Peer, err, final(err), now) {
+			t.hangUpLocked(to.Peer)
+		}
 		t.cfg.Log.Debug("probe failed", "peer", to.Peer, "err", err)
 		return
 	}

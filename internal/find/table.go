@@ -52,6 +52,7 @@ type entry struct {
 	sources  []string // sorted; a new slice for each change, since instances share it
 	live     bool
 	suspect  bool
+	accused  bool // others hold it for dead, and it has not answered since
 	state    record.State
 	rtt      time.Duration
 	path     string
@@ -211,21 +212,22 @@ func (t *table) answered(id peer.ID, a answer, now time.Time) {
 	if !was || e.suspect || e.state != a.state || e.path != a.path {
 		t.version++
 	}
-	e.state, e.path, e.suspect = a.state, a.path, false
+	e.state, e.path, e.suspect, e.accused = a.state, a.path, false, false
 }
 
 // failed takes a probe that brought nothing usable. A live instance is asked once more at once, because one lost
-// exchange is not a death; the second failure in a row prunes it.
-func (t *table) failed(id peer.ID, err error, final bool, now time.Time) {
+// exchange is not a death; the second failure in a row prunes it. It reports whether the instance is dead: others hold it
+// for that, and it does not answer us either.
+func (t *table) failed(id peer.ID, err error, final bool, now time.Time) (dead bool) {
 	e := t.entries[id]
 	if e == nil {
-		return
+		return false
 	}
 	e.probing = false
 	e.failures++
 	if e.live && e.failures < 2 && !final {
 		e.due = now
-		return
+		return false
 	}
 	if e.live {
 		e.live, e.suspect, e.alarms = false, false, 0
@@ -240,30 +242,36 @@ func (t *table) failed(id peer.ID, err error, final bool, now time.Time) {
 	if e.failures >= forgetAfter && !e.trusted {
 		delete(t.entries, id)
 	}
+	return e.accused
 }
 
 // gone takes word of an end. Only the instance's own signed goodbye removes it; anything else makes a probe due, at
 // once for the first report, and the later the more of them the instance has disproved: who lies about a death doubles
-// our probes of that instance at most.
-func (t *table) gone(g Gone, now time.Time) {
+// our probes of that instance at most. It reports what failed does.
+func (t *table) gone(g Gone, now time.Time) (dead bool) {
 	if g.Leave != nil && g.Leave.Peer == g.Peer && g.Leave.State == record.Leaving {
 		t.leave(g.Peer, g.Leave.Incarnation)
-		return
+		return false
 	}
 	e := t.entries[g.Peer]
-	if e == nil || !e.live || e.self || e.record != nil && e.record.Incarnation > g.Incarnation {
-		return
+	if e == nil || e.self || e.record != nil && e.record.Incarnation > g.Incarnation {
+		return false
+	}
+	if !e.live {
+		e.accused = true
+		return e.failures > 0
 	}
 	if now.Before(e.believe) {
 		if e.due.After(e.believe) {
 			e.due = e.believe
 		}
-		return
+		return false
 	}
 	e.doubt(now)
-	e.suspect = true
+	e.suspect, e.accused = true, true
 	t.list = nil
 	t.version++
+	return false
 }
 
 // demote takes an instance that failed a call out of the choice until it has answered a probe, or, with a local socket,

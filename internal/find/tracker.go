@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/cellnode/cellnode/internal/link"
 )
 
@@ -63,6 +65,7 @@ type Tracker struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 	kick   chan struct{} // wakes the probing goroutine
+	held   held
 
 	mu        sync.Mutex
 	table     *table
@@ -262,8 +265,19 @@ func (t *Tracker) Found(c Candidate) {
 func (t *Tracker) Gone(g Gone) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.table.gone(g, time.Now())
+	if t.table.gone(g, time.Now()) {
+		t.hangUpLocked(g.Peer)
+	}
 	t.announceLocked()
+}
+
+// hangUpLocked resets the connections to an instance that is dead, without holding the lock any longer.
+func (t *Tracker) hangUpLocked(id peer.ID) {
+	select {
+	case <-t.closed: // its connections stay, as Close says
+	default:
+		t.wg.Go(func() { t.held.reset(id) })
+	}
 }
 
 // Failed tells the Tracker that an instance does not seem to be there, so that it is probed at once.
