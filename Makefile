@@ -5,10 +5,10 @@ EXAMPLE  := examples/exchange
 FUZZTIME ?= 20s
 
 # The race detector pays where goroutines share memory. It does not in code that is pure, in the
-# command, whose tests start other processes, or in tests about the tree itself. It makes signatures
+# command and source, whose tests start other processes, or in tests about the tree itself. It makes signatures
 # twenty times slower, so under it the tests whose time is all signatures run short; `plain` runs
 # every test in full.
-PLAIN    := /(manifest|codegen|cmd|examples|simulations|testnet|internal/lint|internal/record)(/|$$)
+PLAIN    := /(manifest|codegen|cmd|examples|simulations|testnet|internal/lint|internal/record|internal/source)(/|$$)
 RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
 .PHONY: help build check test fmt format vet staticcheck race plain example demo sim fuzz test-netns generate clean

@@ -95,31 +95,31 @@ func (a *Announcer) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		addrs, moved := a.d.kad.FilteredAddrs(), a.d.addrs.wait()
 		size, grown := a.d.table.state()
-		s.done(time.Now(), a.attempt(ctx), size, rand.Float64())
+		got, ready := a.attempt(ctx)
+		s.done(time.Now(), got, size, rand.Float64())
 		a.update(func(st *Status) { st.Due = s.due })
+		if ready { // whoever waited finds the whole status
+			a.markReady()
+		}
 		a.wait(ctx, &s, addrs, moved, grown)
 	}
 }
 
-// attempt announces once, if it is this node's turn.
-func (a *Announcer) attempt(ctx context.Context) outcome {
+// attempt announces once, if it is this node's turn, and reports whether that makes the Announcer ready.
+func (a *Announcer) attempt(ctx context.Context) (got outcome, ready bool) {
 	if !a.should() {
 		a.update(func(st *Status) { st.Announcing, st.Err = false, nil })
-		a.markReady()
-		return idle
+		return idle, true
 	}
 	limited, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
-	got, err := a.d.announce(limited, a.key, a.seeds(), a.heldByOne)
+	made, err := a.d.announce(limited, a.key, a.seeds(), a.heldByOne)
 	if ctx.Err() != nil {
-		return failed
+		return failed, false
 	}
-	a.report(got, err)
-	a.update(func(st *Status) { st.record(got, err) })
-	if got.ReadBack || got.Alone {
-		a.markReady()
-	}
-	return outcomeOf(got, err)
+	a.report(made, err)
+	a.update(func(st *Status) { st.record(made, err) })
+	return outcomeOf(made, err), made.ReadBack || made.Alone
 }
 
 // wait returns when the next announcement is due.
