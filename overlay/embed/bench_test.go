@@ -116,21 +116,9 @@ func clientOf(b *testing.B, cfg client.Config, config string) time.Duration {
 // BenchmarkColdDialSeeds: a client with an empty home and three seeds in its lock, TCP and QUIC racing, beside TLS 1.3 to
 // an address that is known.
 func BenchmarkColdDialSeeds(b *testing.B) {
-	var seeds []manifest.Seed
-	for range 3 {
-		i := serveEcho(b, node(b))
-		seeds = append(seeds, manifest.Seed{Peer: i.Record().Peer, Addrs: i.Record().Addrs})
-	}
-	lock := manifest.Lock{Cells: []manifest.LockedCell{{
-		Name: "exchange", Cell: exchange, Git: exchange.URL(), Commit: commit, Seeds: seeds,
-	}}}
-	data, err := lock.Marshal()
-	if err != nil {
-		b.Fatal(err)
-	}
-	dir := consumer(b)
-	write(b, filepath.Join(dir, "Cell.lock"), string(data))
-	addr, roots := plainTLS(b)
+	dir := consumerOf(b, serveEcho(b, node(b)), serveEcho(b, node(b)), serveEcho(b, node(b)))
+	cert, roots := certificate(b)
+	addr := plainTLS(b, cert)
 	contest(b, func() time.Duration {
 		return clientOf(b, client.Config{Dir: dir}, "mdns = false\n")
 	}, func() time.Duration {
@@ -143,8 +131,27 @@ func BenchmarkColdDialSeeds(b *testing.B) {
 	})
 }
 
-// plainTLS starts a server that echoes, with an Ed25519 certificate.
-func plainTLS(b *testing.B) (addr string, roots *x509.CertPool) {
+// consumerOf returns a folder with a Cell.toml, and a lock with these instances as seeds.
+func consumerOf(b *testing.B, instances ...*overlay.Instance) string {
+	b.Helper()
+	var seeds []manifest.Seed
+	for _, i := range instances {
+		seeds = append(seeds, manifest.Seed{Peer: i.Record().Peer, Addrs: i.Record().Addrs})
+	}
+	lock := manifest.Lock{Cells: []manifest.LockedCell{{
+		Name: "exchange", Cell: exchange, Git: exchange.URL(), Commit: commit, Seeds: seeds,
+	}}}
+	data, err := lock.Marshal()
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir := consumer(b)
+	write(b, filepath.Join(dir, "Cell.lock"), string(data))
+	return dir
+}
+
+// certificate makes an Ed25519 certificate for "echo", and the roots that trust it.
+func certificate(b *testing.B) (tls.Certificate, *x509.CertPool) {
 	b.Helper()
 	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -161,7 +168,15 @@ func plainTLS(b *testing.B) (addr string, roots *x509.CertPool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, roots
+}
+
+// plainTLS starts a server that echoes.
+func plainTLS(b *testing.B, cert tls.Certificate) (addr string) {
+	b.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -178,9 +193,7 @@ func plainTLS(b *testing.B) (addr string, roots *x509.CertPool) {
 			}()
 		}
 	}()
-	roots = x509.NewCertPool()
-	roots.AddCert(leaf)
-	return l.Addr().String(), roots
+	return l.Addr().String()
 }
 
 // BenchmarkColdDialDHT: a client with an empty home, one entry point and no seeds, that uses the DHT alone, beside a bare
