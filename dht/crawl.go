@@ -23,6 +23,9 @@ const (
 // the region must be depends on the size of the network, and the crawl itself shows whether the estimate of that was
 // right. So an attacker who pretends a larger network gains a round, and no more.
 func (d *DHT) region(ctx context.Context, key multihash.Multihash, found func(...peer.ID)) error {
+	if d.cfg.Server { // joining looks up the own id, and that is survey enough
+		d.awaitEntered(ctx)
+	}
 	if err := d.survey(ctx); err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ type DHT struct {
 	table   *table
 	size    estimator
 	addrs   signal        // fires when the host's addresses change
-	entered chan struct{} // closed when the first round of entry points is through, or the table filled before
+	entered chan struct{} // closed when the first round of entry points, with a look-up of the own id, is through, or the table filled before
 
 	life   context.Context // ends with Close
 	cancel context.CancelFunc
@@ -129,6 +129,9 @@ func start(c Config, node *kad.IpfsDHT) (*DHT, error) {
 	d.wg.Go(func() { d.follow(ctx, sub) })
 	d.wg.Go(func() { d.table.run(ctx) })
 	d.wg.Go(func() { d.join(ctx) })
+	if c.Server && !c.Lean && !c.Amino {
+		d.wg.Go(func() { d.keepTable(ctx) })
+	}
 	return d, nil
 }
 
@@ -139,8 +142,13 @@ func (d *DHT) Size() int { return d.kad.RoutingTable().Size() }
 func (d *DHT) NetworkSize() int { return int(d.size.estimate()) }
 
 // Refresh looks up the own id, so that the neighbours in the key space are known, and returns when that is done or ctx
-// ends. It happens by itself after joining and while the table is small.
-func (d *DHT) Refresh(ctx context.Context) { _, _ = d.lookup(ctx, string(d.host.ID())) }
+// ends. It happens by itself after joining and while the table is small, and shows how large the network is.
+func (d *DHT) Refresh(ctx context.Context) {
+	own := string(d.host.ID())
+	if peers, err := d.lookup(ctx, own); err == nil {
+		d.size.add(density(own, peers, d.connected, d.cfg.bucket))
+	}
+}
 
 // lookup returns the closest peers to target (a preimage, not a position) that answered within lookupTimeout. A
 // timeout still yields the closest known by then; the error is that of an empty table or of ctx.

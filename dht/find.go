@@ -166,3 +166,11 @@ func (d *DHT) cost(p peer.ID) int {
 func (d *DHT) connected(p peer.ID) bool {
 	return d.host.Network().Connectedness(p) == network.Connected
 }
+
+// awaitEntered returns when the first round of entry points is over and, in a server, the own id has been looked up.
+func (d *DHT) awaitEntered(ctx context.Context) {
+	select {
+	case <-d.entered:
+	case <-ctx.Done():
+	}
+}

@@ -17,6 +17,8 @@ const (
 	entryMax      = 30 * time.Second // this, for ever
 	tendFirst     = 10 * time.Second // after joining, doubling to
 	tendEvery     = 5 * time.Minute  // this
+	refreshFirst  = time.Minute      // the first refresh of the whole table
+	refreshEvery  = 10 * time.Minute // and the others, as kad-dht has it
 )
 
 // join keeps the node in the network: rounds of entry points while the table is empty, and tending while it is not.
@@ -53,6 +55,30 @@ func (d *DHT) tend(ctx context.Context) {
 	d.visitEntry(ctx)
 	if d.Size() < d.cfg.bucket {
 		d.Refresh(ctx)
+	}
+}
+
+// keepTable refreshes the table: peers that have not been of use lately are asked whether they are there, and each bucket
+// is looked up. kad-dht would do that at the start and with each of the first ten peers, when every node of a network that
+// starts does the same: of 50 nodes that made half of all messages, and taught nothing that the look-up of the own id
+// does not.
+func (d *DHT) keepTable(ctx context.Context) {
+	for wait := refreshFirst; ; wait = refreshEvery {
+		timer := time.NewTimer(jitter(wait, rand.Float64()))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		select {
+		case err := <-d.kad.RefreshRoutingTable():
+			if err != nil {
+				d.log.Debug("table refreshed in part", "err", err)
+			}
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -109,7 +135,7 @@ func (d *DHT) enter(ctx context.Context) bool {
 		return false
 	}
 	d.log.Info("joined", "peers", d.Size())
-	if d.cfg.Lean {
+	if d.cfg.Lean || d.cfg.Server {
 		d.Refresh(ctx)
 	}
 	return true

@@ -45,7 +45,7 @@ func options(c Config) []kad.Option {
 	if !c.Amino {
 		opts = append(opts, kad.ProtocolPrefix(prefix), kad.DisableValues())
 	}
-	if c.Lean || !c.Server { // nobody looks for a client, so it need not know all about itself before it asks
+	if !c.Amino || !c.Server { // keepTable does it; nobody looks for a client, so it need not know all about itself
 		opts = append(opts, kad.DisableAutoRefresh())
 	}
 	if c.Public {

@@ -14,6 +14,10 @@ const (
 	hintTries = 5                // tries of a hint, unless this member is alone
 	hintFirst = time.Second      // wait after the first try, doubled with each
 	hintLast  = 30 * time.Second // longest wait
+
+	// Whoever is greeted by a newcomer hands it the whole list, so a few at a time are greeted until one has.
+	hintsAtOnce = 4
+	hintGap     = 250 * time.Millisecond
 )
 
 // hint is a peer said to be a member.
@@ -38,6 +42,7 @@ func (m *Machine) Join(now time.Time, peers []peer.AddrInfo) {
 }
 
 func (m *Machine) tickHints() {
+	greeted := 0
 	for _, id := range sorted(m.hints) {
 		h := m.hints[id]
 		if h.next.After(m.now) {
@@ -46,6 +51,10 @@ func (m *Machine) tickHints() {
 		e := m.roster.entries[id]
 		if e != nil && e.listed || h.tries >= hintTries && m.rings.len() > 1 {
 			delete(m.hints, id)
+			continue
+		}
+		if greeted++; greeted > hintsAtOnce && m.rings.len() == 1 {
+			h.next = m.now.Add(hintGap)
 			continue
 		}
 		m.out.Connects = append(m.out.Connects, h.info)
@@ -83,7 +92,7 @@ func (m *Machine) onHello(from peer.ID, h *Hello) {
 	}
 	delete(m.hints, from)
 	if m.learn(rec) {
-		m.send(&Push{Records: [][]byte{rec.Envelope}}, m.neighbours(from)...)
+		m.spread(rec, from)
 	} else if e := m.roster.entries[from]; e != nil && rankOf(rec).compare(e.rank) < 0 {
 		m.tell(from) // it has lived before, or is thought dead: it must go above that
 	}
@@ -108,7 +117,6 @@ func (m *Machine) open(envelope []byte) (*record.Signed, error) {
 
 // learnFrom takes records from a neighbour and passes on what was new.
 func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
-	var fresh [][]byte
 	for _, envelope := range envelopes {
 		rec, err := m.open(envelope)
 		switch {
@@ -120,13 +128,13 @@ func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 		case rec.Peer == m.self:
 			m.sawSelf(rec)
 		case m.learn(rec):
-			fresh = append(fresh, envelope)
+			if !quiet {
+				m.spread(rec, from)
+			}
 		default:
+			m.held(rec, from)
 			m.doubt(m.roster.entries[rec.Peer], Version{rec.Incarnation, rec.Seq})
 		}
-	}
-	if len(fresh) > 0 && !quiet {
-		m.send(&Push{Records: fresh}, m.neighbours(from)...)
 	}
 }
 

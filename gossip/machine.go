@@ -58,6 +58,8 @@ type Machine struct {
 	random    []peer.ID // links beside the rings
 	local     local
 	timers    timers
+	news      map[peer.ID]*news // gathered to be passed on
+	spreadAt  time.Time         // when that was last done
 
 	now     time.Time
 	next    time.Time // what Next returned last
@@ -70,7 +72,10 @@ type Machine struct {
 }
 
 // timers are the machine's periodic deadlines.
-type timers struct{ sync, rotate, turn, sweep time.Time }
+type timers struct {
+	sync, rotate, turn, sweep time.Time
+	spread                    time.Time // zero while there is nothing to pass on
+}
 
 // NewMachine returns a member that knows only itself.
 func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
@@ -96,7 +101,8 @@ func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
 		own: c.Record, roster: newRoster(), rings: newRings(c.Record.Cell, p.Rings, p.Mesh, now),
 		links: make(map[peer.ID]*link), banned: make(map[peer.ID]time.Time), probes: make(map[peer.ID]*probe),
 		condemned: make(map[peer.ID]*entry), sessions: make(map[peer.ID]*session), hints: make(map[peer.ID]*hint),
-		now: now,
+		news: make(map[peer.ID]*news),
+		now:  now,
 	}
 	if m.verify == nil {
 		m.verify = NewVerifier()
@@ -232,6 +238,9 @@ func (m *Machine) leaveInput() {
 	if m.dirty && !m.left {
 		m.relink()
 	}
+	if !m.left {
+		m.tickSpread()
+	}
 	m.next = m.deadline()
 }
 
@@ -260,6 +269,9 @@ func (m *Machine) deadline() time.Time {
 		return time.Time{}
 	}
 	t := minTime(minTime(m.timers.sync, m.timers.rotate), minTime(m.timers.turn, m.timers.sweep))
+	if !m.timers.spread.IsZero() {
+		t = minTime(t, m.timers.spread)
+	}
 	for _, p := range m.probes {
 		t = minTime(t, p.due)
 	}

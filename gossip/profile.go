@@ -57,6 +57,9 @@ type Profile struct {
 	Linger time.Duration
 	// Sync is how often digests are compared with one neighbour, and a tombstoned member is tried.
 	Sync time.Duration
+	// Gather is how long records that follow each other closely are held back to be passed on together; what comes alone
+	// is not. A flood of h hops takes up to h times as long on a busy day, so it must stay well below Window.
+	Gather time.Duration
 	// Small is the largest cell that is handed to a newcomer whole, without comparing digests first.
 	Small int
 }
@@ -69,7 +72,7 @@ func LAN() Profile {
 		FirstTimeout: 1500 * time.Millisecond, Retry: time.Second, Takeover: 1500 * time.Millisecond,
 		Window: time.Second, WindowFloor: 500 * time.Millisecond,
 		Pause: 250 * time.Millisecond, Doubt: 30 * time.Second, HealthMax: 8, HealthMute: 4,
-		RandomLinks: 2, Rotate: 10 * time.Minute, Linger: time.Minute, Sync: 10 * time.Second, Small: 64,
+		RandomLinks: 2, Rotate: 10 * time.Minute, Linger: time.Minute, Sync: 10 * time.Second, Small: 64, Gather: 50 * time.Millisecond,
 	}
 }
 
@@ -96,7 +99,7 @@ func (p Profile) validate() error {
 	case p.Mesh < p.Rings+1 || p.Mesh > 64:
 		return fmt.Errorf("gossip: profile has a mesh of %d, want %d to 64", p.Mesh, p.Rings+1)
 	case p.Period <= 0 || p.TimeoutMin <= 0 || p.TimeoutMax < p.TimeoutMin || p.Window <= 0 || p.Retry <= 0 ||
-		p.QuorumStep <= 0 || p.Lone <= 0 || p.Sync <= 0 || p.Rotate <= 0 || p.Pause <= 0:
+		p.QuorumStep <= 0 || p.Lone <= 0 || p.Sync <= 0 || p.Rotate <= 0 || p.Pause <= 0 || p.Gather <= 0:
 		return fmt.Errorf("gossip: profile leaves a duration at zero; start from gossip.WAN()")
 	}
 	return nil

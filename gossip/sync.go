@@ -44,14 +44,14 @@ func (m *Machine) alive(but peer.ID) [][]byte {
 }
 
 // pushRecords sends envelopes in as many frames as they need.
-func (m *Machine) pushRecords(envelopes [][]byte, to peer.ID) {
+func (m *Machine) pushRecords(envelopes [][]byte, to ...peer.ID) {
 	for len(envelopes) > 0 {
 		n, size := 0, 0
 		for n < len(envelopes) && size < pushBudget {
 			size += len(envelopes[n])
 			n++
 		}
-		m.send(&Push{Records: envelopes[:n:n]}, to)
+		m.send(&Push{Records: envelopes[:n:n]}, to...)
 		envelopes = envelopes[n:]
 	}
 }

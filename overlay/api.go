@@ -105,7 +105,10 @@ func (i *Instance) status() daemon.CellStatus {
 		s.Ready = false
 	}
 	a := i.announcer.Status()
-	s.Announced = &daemon.Announced{Replicas: a.Last.Replicas, ReadBack: a.Last.ReadBack, Alone: a.Alone, Last: a.Last.At, Next: a.Due}
+	s.Announced = &daemon.Announced{
+		Replicas: a.Last.Replicas, ReadBack: a.Last.ReadBack, Alone: a.Alone, ByOthers: s.Ready && !a.Announcing,
+		Last: a.Last.At, Next: a.Due,
+	}
 	if a.Err != nil {
 		s.Announced.Error = a.Err.Error()
 	}

@@ -251,7 +251,8 @@ func (n *Net) nodeReady(ctx context.Context, node Node, others bool) error {
 			return false
 		}
 		for _, i := range s.Instances {
-			if !i.Ready || others && i.Announced != nil && !i.Announced.ReadBack {
+			a := i.Announced
+			if !i.Ready || others && a != nil && !a.ReadBack && !a.ByOthers {
 				return false
 			}
 		}

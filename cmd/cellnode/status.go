@@ -117,6 +117,8 @@ func announced(i daemon.CellStatus) string {
 		return "not announced: " + a.Error
 	case a.Alone:
 		return "alone: no other node yet"
+	case a.ByOthers:
+		return "announced by other members"
 	case a.Last.IsZero():
 		return "announcing"
 	}

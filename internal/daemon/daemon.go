@@ -116,9 +116,11 @@ type CellStatus struct {
 
 // Announced is the state of a cell's key in the DHT.
 type Announced struct {
-	Replicas int       `json:"replicas"`
-	ReadBack bool      `json:"read_back"`
-	Alone    bool      `json:"alone"`
+	Replicas int  `json:"replicas"`
+	ReadBack bool `json:"read_back"`
+	Alone    bool `json:"alone"`
+	// ByOthers: enough other members announce the cell, so this instance need not.
+	ByOthers bool      `json:"by_others"`
 	Last     time.Time `json:"last,omitzero"`
 	Next     time.Time `json:"next,omitzero"`
 	Error    string    `json:"error,omitempty"`
