@@ -91,8 +91,8 @@ func (m *Machine) onHello(from peer.ID, h *Hello) {
 		m.out.Connects = append(m.out.Connects, peer.AddrInfo{ID: from}) // our Hello answers theirs
 	}
 	delete(m.hints, from)
-	if m.learn(rec) {
-		m.spread(rec, from)
+	if urgent := m.urgent(rec); m.learn(rec) {
+		m.spread(rec, from, urgent)
 	} else if e := m.roster.entries[from]; e != nil && rankOf(rec).compare(e.rank) < 0 {
 		m.tell(from) // it has lived before, or is thought dead: it must go above that
 	}
@@ -119,6 +119,7 @@ func (m *Machine) open(envelope []byte) (*record.Signed, error) {
 func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 	for _, envelope := range envelopes {
 		rec, err := m.open(envelope)
+		urgent := err == nil && m.urgent(rec)
 		switch {
 		case err != nil:
 			var refusal *record.Refusal
@@ -129,7 +130,7 @@ func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 			m.sawSelf(rec)
 		case m.learn(rec):
 			if !quiet {
-				m.spread(rec, from)
+				m.spread(rec, from, urgent)
 			}
 		default:
 			m.held(rec, from)

@@ -69,6 +69,8 @@ func (m *Machine) relink() {
 	m.watch(subjects)
 	m.reschedule(observers)
 	m.pickRandom(subjects, observers)
+	m.relays = m.rings.successors(m.self, relayRings)
+	m.relays = append(m.relays, m.random[:min(len(m.random), 1)]...)
 	wanted := make(map[peer.ID]bool)
 	for _, list := range [][]peer.ID{subjects, observers, m.random} {
 		for _, id := range list {

@@ -58,6 +58,7 @@ type Machine struct {
 	random    []peer.ID // links beside the rings
 	local     local
 	timers    timers
+	relays    []peer.ID         // the neighbours to whom news are passed on
 	news      map[peer.ID]*news // gathered to be passed on
 	spreadAt  time.Time         // when that was last done
 

@@ -144,6 +144,12 @@ func (r *rings) pick(of peer.ID) (picks, runnersUp []peer.ID) {
 	return picks, runnersUp
 }
 
+// successors returns the members behind a peer on the first n rings, each once.
+func (r *rings) successors(of peer.ID, n int) []peer.ID {
+	picks, _ := r.pick(of)
+	return picks[:min(n, len(picks))]
+}
+
 // subjects lists whom a member watches. Only one of the K members before it on a ring can have it as an observer.
 func (r *rings) subjects(of peer.ID) []peer.ID {
 	if r.len() <= r.mesh {

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -8,20 +9,32 @@ import (
 	"github.com/cellnode/cellnode/internal/record"
 )
 
-// news is a record on its way through this member: to all neighbours but those that have shown that they hold it.
+// news is a record on its way through this member: to those of its neighbours who have not shown that they hold it.
 type news struct {
 	record *record.Signed
+	urgent bool // to all neighbours, not to the relays alone
 	had    map[peer.ID]bool
 }
 
+// relayRings is on how many of the rings a record is passed on, beside one random link. Its owner has sent it to all of
+// its own neighbours; along 4 rings and a random link it reaches everybody else within a few hops, at a fifth of the
+// messages of a flood along all links. A member whose 5 predecessors are all liars hears of it by anti-entropy.
+const relayRings = 4
+
 // spread passes a record on that was new here. The first in a while goes at once; what follows within Gather goes
 // together, and not to those who have sent it meanwhile: when many members start at once, nearly all of them have.
-// Deaths do not wait.
-func (m *Machine) spread(rec *record.Signed, from peer.ID) {
-	m.news[rec.Peer] = &news{record: rec, had: map[peer.ID]bool{from: true}}
-	if at := m.spreadAt.Add(m.profile.Gather); m.timers.spread.IsZero() {
-		m.timers.spread = at
+// What decides on life and death, a leave or a refutation, is urgent; certificates do not come here at all.
+func (m *Machine) spread(rec *record.Signed, from peer.ID, urgent bool) {
+	m.news[rec.Peer] = &news{record: rec, urgent: urgent, had: map[peer.ID]bool{from: true}}
+	if m.timers.spread.IsZero() {
+		m.timers.spread = m.spreadAt.Add(m.profile.Gather)
 	}
+}
+
+// urgent reports whether a record, not learned yet, bears on somebody's life.
+func (m *Machine) urgent(rec *record.Signed) bool {
+	e := m.roster.entries[rec.Peer]
+	return rec.State == record.Leaving || e != nil && (e.suspected || e.rank.dead)
 }
 
 // held notes that a neighbour has a record, which it has just sent.
@@ -39,13 +52,8 @@ func (m *Machine) tickSpread() {
 	ids := sorted(m.news)
 	groups := make(map[string][]peer.ID)
 	for _, to := range m.neighbours() {
-		lacks := make([]byte, len(ids))
-		for i, id := range ids {
-			if !m.news[id].had[to] && id != to {
-				lacks[i] = 1
-			}
-		}
-		groups[string(lacks)] = append(groups[string(lacks)], to)
+		lacks := m.lacking(ids, to)
+		groups[lacks] = append(groups[lacks], to)
 	}
 	for _, lacks := range sorted(groups) {
 		var envelopes [][]byte
@@ -58,4 +66,16 @@ func (m *Machine) tickSpread() {
 	}
 	clear(m.news)
 	m.spreadAt, m.timers.spread = m.now, time.Time{}
+}
+
+// lacking marks with a 1 each of the news that a neighbour is to be sent.
+func (m *Machine) lacking(ids []peer.ID, to peer.ID) string {
+	marks := make([]byte, len(ids))
+	relay := slices.Contains(m.relays, to)
+	for i, id := range ids {
+		if n := m.news[id]; !n.had[to] && id != to && (n.urgent || relay) {
+			marks[i] = 1
+		}
+	}
+	return string(marks)
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -119,12 +120,17 @@ func Up(ctx context.Context, cfg Config) (_ *Net, err error) {
 	}
 	var wg sync.WaitGroup
 	errs := make([]error, len(specs))
-	slots := make(chan struct{}, 8) // processes that start at once
+	// A machine whose processor is all taken by nodes that start is one on which the others look dead.
+	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 	for i, spec := range specs[1:] {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			_, errs[i] = n.Add(ctx, spec)
+			node, err := n.Add(ctx, spec)
+			if err == nil {
+				err = n.nodeReady(ctx, node, true)
+			}
+			errs[i] = err
 		})
 	}
 	wg.Wait()
