@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cellnode/cellnode/dht"
+	"github.com/cellnode/cellnode/gossip"
 	"github.com/cellnode/cellnode/internal/link"
 	"github.com/cellnode/cellnode/manifest"
 )
@@ -19,13 +20,24 @@ const (
 	meetMin  = time.Second
 	meetMax  = 30 * time.Second
 	meetKept = 5 * time.Minute
+
+	// announceAfter is how long the first announcement waits for other members to be found, at most, and meetList how long
+	// it waits behind the first of them, who sends its list after its greeting. Who knows the others knows whether it is to announce: in a
+	// large cell most are not, and 50 instances that start at once would else all write to every node.
+	announceAfter = 2 * time.Second
+	meetList      = 200 * time.Millisecond
 )
 
 // keepMeeting looks for other members: once at the start, again and again while alone, and now and then later.
 func (i *Instance) keepMeeting(ctx context.Context) {
 	pause := meetMin
 	for {
-		i.meet(ctx)
+		if len(i.gossip.Members()) > 1 {
+			i.meet(ctx)
+		} else {
+			i.meetFirst(ctx)
+		}
+		i.firstMet()
 		if len(i.gossip.Members()) > 1 {
 			pause = meetKept
 		}
@@ -50,6 +62,35 @@ func (i *Instance) Meet(seeds []manifest.Seed) {
 	select {
 	case i.look <- struct{}{}:
 	default:
+	}
+}
+
+// meetFirst looks for other members until there is one.
+func (i *Instance) meetFirst(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	i.wg.Go(func() {
+		i.awaitList(ctx)
+		cancel()
+	})
+	i.meet(ctx)
+}
+
+// awaitList returns when another member is known and has had the time to send its list, or when ctx ends.
+func (i *Instance) awaitList(ctx context.Context) {
+	known, found := context.WithCancel(ctx)
+	defer found()
+	err := i.gossip.Watch(known, func(events []gossip.Event) {
+		if slices.ContainsFunc(events, func(e gossip.Event) bool { return e.Kind == gossip.Joined && !e.Member.Self }) {
+			found()
+		}
+	})
+	if err != nil && known.Err() == nil {
+		return // the gossip has ended
+	}
+	select {
+	case <-time.After(meetList):
+	case <-ctx.Done():
 	}
 }
 
@@ -106,8 +147,12 @@ func (i *Instance) seedPeers() []peer.ID {
 }
 
 // announces reports whether this instance is one of those that announce the cell: all of them in a small cell, a
-// turning few in a large one.
+// turning few in a large one. The first call waits until the others are known.
 func (i *Instance) announces() bool {
+	select {
+	case <-i.met:
+	case <-time.After(announceAfter):
+	}
 	members := i.gossip.Members()
 	ids := make([]peer.ID, 0, len(members))
 	for _, m := range members {

@@ -114,11 +114,14 @@ func not(want func([]find.Instance) bool) func([]find.Instance) bool {
 func TestInstanceIsFoundAndDialledByName(t *testing.T) {
 	entry := newNode(t)
 	server := newNode(t, entry)
-	serveEcho(t, server, "a")
+	instance := serveEcho(t, server, "a")
 	client := newNode(t, entry)
-	tr := track(t, client)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
+	if err := instance.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	tr := track(t, client)
 	c, i, err := tr.Dial(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,9 @@ type Instance struct {
 	wg        sync.WaitGroup
 	open      counter // connections of clients
 
-	look chan struct{} // asks keepMeeting for a round now
+	look     chan struct{} // asks keepMeeting for a round now
+	met      chan struct{} // closed by firstMet when other members have been looked for once
+	firstMet func()
 
 	mu    sync.Mutex
 	seeds []manifest.Seed
@@ -66,7 +68,8 @@ func (n *Node) Serve(ctx context.Context, s Service) (*Instance, error) {
 	if s.State == 0 {
 		s.State = record.Serving
 	}
-	i := &Instance{node: n, service: s, id: s.Cell.ID(), state: s.State, look: make(chan struct{}, 1)}
+	i := &Instance{node: n, service: s, id: s.Cell.ID(), state: s.State, look: make(chan struct{}, 1), met: make(chan struct{})}
+	i.firstMet = sync.OnceFunc(func() { close(i.met) })
 	if err := n.reserve(i.id, s.Cell); err != nil {
 		return nil, err
 	}
@@ -164,6 +167,7 @@ func (i *Instance) Drained(ctx context.Context) error { return i.open.zero(ctx) 
 func (i *Instance) Close() error {
 	i.node.release(i.id)
 	i.cancel()
+	i.firstMet()
 	if i.announcer != nil {
 		i.announcer.Stop()
 	}
