@@ -66,7 +66,7 @@ test-netns: ## tests in Linux network namespaces, with delay, loss and partition
 	go test -count=1 -timeout 15m -vet=off -tags netns -run Netns ./testnet/...
 
 generate: ## everything generated, again; needs protoc 3.21 on the PATH
-	GOBIN=$(CURDIR)/bin go -C tools install tool
+	GOBIN=$(CURDIR)/bin go -C tools install tool && go build -trimpath -o bin/ ./cmd/cellnode
 	PATH=$(CURDIR)/bin:$$PATH go generate ./... && PATH=$(CURDIR)/bin:$$PATH go -C $(EXAMPLE) generate ./...
 
 clean: ## remove what the targets above made in this folder

@@ -2,8 +2,9 @@
 //
 //	conn, err := client.Dial(ctx, "exchange")
 //
-// A cell is a name from the nearest Cell.toml (searched upwards from the working directory, then in CELL_FILE), or
-// host/path@tag, or URL@tag. Instances are looked for in all ways at once: services on this machine, the seeds of
+// A cell is one that an imported package has registered (cellnode remote generates such packages), or a name from the
+// nearest Cell.toml (searched upwards from the working directory, then in CELL_FILE), or host/path@tag, or URL@tag.
+// Instances are looked for in all ways at once: services on this machine, the seeds of
 // Cell.lock and of the repository, those that answered last time, the machine's node if one runs, and the DHT if
 // package overlay/embed is imported. The first that answers is used; those that die are pruned; a call never waits for
 // a dead one.

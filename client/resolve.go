@@ -64,12 +64,23 @@ func (r *Resolved) seeds() []manifest.Seed {
 	return r.Locked.Seeds
 }
 
-// Resolve says what a cell argument stands for: a name in the nearest Cell.toml, or a repository with a tag. It reads
-// files and opens no network socket.
-func (c *Client) Resolve(arg string) (*Resolved, error) { return Resolve(c.cfg.Dir, arg) }
+// Resolve says what a cell argument stands for: a cell that a generated package has registered, a name in the nearest
+// Cell.toml, or a repository with a tag. A name in the Cell.toml of a Config.Dir comes before those registered. Resolve
+// reads files and opens no network socket.
+func (c *Client) Resolve(arg string) (*Resolved, error) {
+	if c.cfg.Dir != "" && manifest.CheckName(arg) == nil {
+		if r, err := Resolve(c.cfg.Dir, arg); err == nil {
+			return r, nil
+		}
+	}
+	if r, err := resolveRegistered(arg); r != nil || err != nil {
+		return r, err
+	}
+	return Resolve(c.cfg.Dir, arg)
+}
 
-// Resolve is a Client's Resolve without the Client: it writes nothing, not even a home directory. The search for
-// Cell.toml begins in dir; empty means the working directory.
+// Resolve is a Client's Resolve without the Client, and without registered cells: it writes nothing, not even a home
+// directory. The search for Cell.toml begins in dir; empty means the working directory.
 func Resolve(dir, arg string) (*Resolved, error) {
 	if strings.ContainsAny(arg, "@/:") {
 		cell, err := manifest.ParseCell(arg)

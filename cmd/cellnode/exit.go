@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/cellnode/cellnode/client"
+	"github.com/cellnode/cellnode/internal/build"
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/find"
 	"github.com/cellnode/cellnode/internal/link"
 	"github.com/cellnode/cellnode/internal/source"
+	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/overlay/sidecar"
 )
 
@@ -54,6 +56,11 @@ func exitCode(err error) int {
 		open   *client.OpenError
 		remote *source.UnreachableError
 		ended  *sidecar.ExitError
+		far    *manifest.TooFarError
+		spawn  *build.SpawnError
+		differ *build.MismatchError
+		moved  *source.MovedError
+		stale  *build.StaleError
 	)
 	switch {
 	case err == nil:
@@ -62,8 +69,10 @@ func exitCode(err error) int {
 		return coded.code
 	case errors.As(err, &api):
 		return api.Code
-	case errors.As(err, &open):
+	case errors.As(err, &open), errors.As(err, &far), errors.As(err, &spawn):
 		return exitRefused
+	case errors.As(err, &differ), errors.As(err, &moved), errors.As(err, &stale):
+		return exitMismatch
 	case errors.As(err, &none):
 		return noneCode(none)
 	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded),

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/cellnode/cellnode/client"
-	pb "github.com/cellnode/cellnode/examples/trader/exchangepb"
+	pb "github.com/cellnode/cellnode/examples/trader/exchange"
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/testnet"
 )

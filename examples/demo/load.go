@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/cellnode/cellnode/client"
-	pb "github.com/cellnode/cellnode/examples/trader/exchangepb"
+	pb "github.com/cellnode/cellnode/examples/trader/exchange"
 )
 
 const (

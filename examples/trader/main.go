@@ -1,7 +1,8 @@
 // Command trader asks the cell "exchange" for prices. It names the cell and never an instance:
 // which one answers, and what happens when that one dies, is left to the client package.
 //
-// Run it in this folder, where its Cell.toml is.
+// Package exchange is generated from the cell's interface by cellnode remote. It knows where the cell's instances were
+// last seen, so the program runs anywhere.
 package main
 
 import (
@@ -9,30 +10,17 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/cellnode/cellnode/client"
-	pb "github.com/cellnode/cellnode/examples/trader/exchangepb"
+	"github.com/cellnode/cellnode/examples/trader/exchange"
 )
 
-// retryQuotes lets gRPC repeat a Quote on another instance when the one asked is gone. Submit is
-// not in the list: an order must not be placed twice.
-const retryQuotes = `{"methodConfig": [{
-	"name": [{"service": "acme.exchange.v1.Exchange", "method": "Quote"}],
-	"waitForReady": true,
-	"retryPolicy": {
-		"maxAttempts": 4, "initialBackoff": "0.05s", "maxBackoff": "1s", "backoffMultiplier": 2,
-		"retryableStatusCodes": ["UNAVAILABLE"]
-	}
-}]}`
+//go:generate cellnode remote ExchangeClient=exchange
 
 func main() {
 	symbol := flag.String("symbol", "ACME", "what to ask the price of: 1 to 8 letters A to Z")
@@ -51,14 +39,24 @@ func main() {
 
 // trade makes the calls and prints one line for each. The first failed call ends it.
 func trade(ctx context.Context, symbol string, count int, pause, timeout time.Duration) error {
-	cc, err := newConn(func(ctx context.Context) (net.Conn, error) { return client.Dial(ctx, "exchange") })
+	cc, err := dial(ctx, timeout)
 	if err != nil {
 		return err
 	}
 	defer cc.Close()
-	exchange := pb.NewExchangeClient(cc)
+	return quotes(ctx, exchange.NewExchangeClient(cc), symbol, count, pause, timeout)
+}
+
+// dial connects to the nearest instance. When that one ends, cc connects to another by itself.
+func dial(ctx context.Context, timeout time.Duration) (*grpc.ClientConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return exchange.Dial(ctx)
+}
+
+func quotes(ctx context.Context, c exchange.ExchangeClient, symbol string, count int, pause, timeout time.Duration) error {
 	for made := 1; ; made++ {
-		if err := quote(ctx, exchange, symbol, timeout); err != nil {
+		if err := quote(ctx, c, symbol, timeout); err != nil {
 			return err
 		}
 		if made == count {
@@ -72,24 +70,11 @@ func trade(ctx context.Context, symbol string, count int, pause, timeout time.Du
 	}
 }
 
-// newConn returns a gRPC connection to whatever instance dial finds. It dials at the first call,
-// and again, perhaps elsewhere, when a connection ends.
-func newConn(dial func(context.Context) (net.Conn, error)) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///exchange",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }),
-		// What client.Dial returns is encrypted already, and its far end is known.
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{
-			BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second,
-		}}),
-		grpc.WithDefaultServiceConfig(retryQuotes))
-}
-
-func quote(ctx context.Context, exchange pb.ExchangeClient, symbol string, timeout time.Duration) error {
+func quote(ctx context.Context, c exchange.ExchangeClient, symbol string, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	start := time.Now()
-	reply, err := exchange.Quote(ctx, &pb.QuoteRequest{Symbol: symbol})
+	reply, err := c.Quote(ctx, &exchange.QuoteRequest{Symbol: symbol})
 	if err != nil {
 		return fmt.Errorf("trader: quote of %s: %w", symbol, err)
 	}

@@ -1,0 +1,276 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cellnode/cellnode/client"
+	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/record"
+	"github.com/cellnode/cellnode/manifest"
+)
+
+// maxEmbedded is how many instances are embedded: the nearest ones. One that lives suffices to find the others.
+const maxEmbedded = 16
+
+// Report is what became of one cell.
+type Report struct {
+	Name        string   `json:"name"`
+	Cell        string   `json:"cell"`
+	Commit      string   `json:"commit,omitempty"`
+	Fingerprint string   `json:"fingerprint"`
+	Choice      string   `json:"choice"` // local, remote, spawn, refuse; development with path
+	BestMillis  float64  `json:"best_ms,omitempty"`
+	LimitMillis *int64   `json:"limit_ms,omitempty"`
+	Reasons     []string `json:"reasons"`
+	Instances   []Row    `json:"instances"`
+	Package     string   `json:"package,omitempty"` // import path of the generated client
+	Changed     bool     `json:"changed"`           // files were written, or would be
+	decision    manifest.Decision
+	candidates  []candidate
+}
+
+// Row is one instance of a Report.
+type Row struct {
+	Peer        string  `json:"peer"`
+	Path        string  `json:"path"` // local, tcp, quic; empty: it did not answer
+	RTTMillis   float64 `json:"rtt_ms,omitempty"`
+	Fingerprint string  `json:"fingerprint,omitempty"`
+	Verdict     string  `json:"verdict"`
+}
+
+// SpawnError says that the cell is to be started here, which this version cannot do.
+type SpawnError struct {
+	Name string
+	Far  *manifest.TooFarError
+}
+
+func (e *SpawnError) Error() string {
+	return fmt.Sprintf("build: cell %s is to be started here (auto_spawn = true), and spawning is not in this version yet: start an instance with cellnode run, or raise max_latency_ms", e.Name)
+}
+
+// Message is the sentence alone.
+func (e *SpawnError) Message() string { return "spawning is not in this version yet" }
+
+type candidate struct {
+	manifest.Candidate
+	seed manifest.Seed
+	path string
+}
+
+// decide goes through the seed's steps for one cell whose facts are known.
+func (b *Builder) decide(ctx context.Context, f *facts) (*Report, error) {
+	r := &Report{Name: f.dep.Name, Cell: f.dep.Cell.String(), Commit: f.commit, Fingerprint: f.fingerprint, Instances: []Row{}, Reasons: []string{}}
+	if limit := f.dep.Policy.MaxLatency; limit != nil {
+		ms := limit.Milliseconds()
+		r.LimitMillis = &ms
+	}
+	if f.dep.Path != "" {
+		r.Choice, r.Reasons = "development", []string{"path is set: the interface is that of " + f.dep.Path + ", and no instance is asked"}
+		return r, nil
+	}
+	if f.stale {
+		r.Reasons = append(r.Reasons, "the repository did not answer: this is what it said last")
+	}
+	wanted := manifest.Wanted{Name: f.dep.Name, Fingerprint: f.fingerprint}
+	local, row, err := b.local(f)
+	if err != nil {
+		return nil, err
+	}
+	if local == nil || local.Fingerprint != f.fingerprint { // the seed's first step ends it otherwise
+		if r.candidates, err = b.candidates(ctx, f); err != nil {
+			return nil, err
+		}
+	}
+	list := make([]manifest.Candidate, len(r.candidates))
+	for i, c := range r.candidates {
+		list[i] = c.Candidate
+	}
+	d := manifest.Decide(wanted, local, list, f.dep.Policy)
+	r.decision, r.Choice, r.BestMillis = d, d.Choice.String(), millis(d.Best)
+	r.Reasons = append(r.Reasons, d.Reasons...)
+	if row != nil {
+		row.Verdict = verdict(d.Choice == manifest.UseLocal, "another interface")
+		r.Instances = append(r.Instances, *row)
+	}
+	for _, c := range r.candidates {
+		r.Instances = append(r.Instances, c.row(f, d))
+	}
+	switch d.Choice {
+	case manifest.Spawn:
+		return r, &SpawnError{Name: f.dep.Name}
+	case manifest.Refuse:
+		return r, d.Err
+	}
+	return r, nil
+}
+
+func verdict(used bool, why string) string {
+	if used {
+		return "used"
+	}
+	return why
+}
+
+func (c candidate) row(f *facts, d manifest.Decision) Row {
+	row := Row{Peer: c.Peer.String(), Path: c.path, RTTMillis: millis(c.RTT), Fingerprint: c.Fingerprint}
+	limit := f.dep.Policy.MaxLatency
+	switch {
+	case f.dep.Policy.OfflineVendor:
+		row.Verdict = "taken unasked"
+	case c.Refused != "":
+		row.Verdict = c.Refused
+	case c.RTT <= 0:
+		row.Verdict = "no answer"
+	case c.Fingerprint != f.fingerprint && !c.Compatible:
+		row.Verdict = "another interface"
+	case limit != nil && c.RTT > *limit:
+		row.Verdict = "too far"
+	default:
+		row.Verdict = verdict(d.Choice == manifest.UseRemote, "not used")
+	}
+	return row
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// local is the service of this cell that runs on this machine: one with the wanted interface before others.
+func (b *Builder) local(f *facts) (*manifest.Local, *Row, error) {
+	running, err := b.home.Running()
+	if err != nil {
+		b.cfg.Log.Warn("damaged registrations of local services", "err", err)
+	}
+	var local *manifest.Local
+	var row *Row
+	for _, s := range running {
+		if s.CID != f.dep.Cell.ID().String() || s.Socket == "" || local != nil && s.Fingerprint != f.fingerprint {
+			continue
+		}
+		local = &manifest.Local{Fingerprint: s.Fingerprint}
+		row = &Row{Peer: s.Peer, Path: "local", Fingerprint: s.Fingerprint}
+		if s.Fingerprint == f.fingerprint {
+			break
+		}
+	}
+	return local, row, nil
+}
+
+// candidates are the known instances: those of Cell.lock unasked with offline_vendor, else everyone who can be found.
+func (b *Builder) candidates(ctx context.Context, f *facts) ([]candidate, error) {
+	locked, ok := b.consumer.lock.Find(f.dep.Name)
+	if !ok || locked.Cell != f.dep.Cell {
+		locked = manifest.LockedCell{}
+	}
+	if f.dep.Policy.OfflineVendor || b.cfg.Frozen {
+		var out []candidate
+		for _, s := range locked.Seeds {
+			out = append(out, candidate{Candidate: manifest.Candidate{Peer: s.Peer, Fingerprint: f.fingerprint}, seed: s})
+		}
+		return out, nil
+	}
+	pinned := f.locked()
+	pinned.Seeds = locked.Seeds
+	found, err := b.survey(ctx, &client.Resolved{
+		Name: f.dep.Name, Cell: f.dep.Cell, Git: f.dep.Git, Policy: f.dep.Policy, Locked: &pinned, File: b.consumer.path,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return candidates(found), nil
+}
+
+// survey asks the instances that files name first; only where none of them can be used is the network searched.
+func (b *Builder) survey(ctx context.Context, r *client.Resolved) (found client.Found, err error) {
+	for _, only := range [][]string{{find.Seed, find.Cache, find.List}, nil} {
+		if err := b.reopen(only); err != nil {
+			return found, err
+		}
+		ctx, cancel := b.withTimeout(ctx)
+		found, err = b.client.Survey(ctx, r)
+		ended := ctx.Err()
+		cancel()
+		if err != nil && ended == nil {
+			return found, err
+		}
+		if slices.ContainsFunc(found.Instances, func(i find.Instance) bool { return usable(i) && i.Fingerprint == r.Locked.Fingerprint }) {
+			break
+		}
+	}
+	return found, ctx.Err()
+}
+
+// reopen gives the builder a client that uses these ways of finding alone; nil: all.
+func (b *Builder) reopen(only []string) error {
+	if b.client != nil {
+		if err := b.client.Close(); err != nil {
+			return err
+		}
+	}
+	var err error
+	b.client, err = client.New(client.Config{Dir: b.cfg.Dir, Home: b.cfg.Home, AllowOpen: b.cfg.AllowOpen, Only: only, Log: b.cfg.Log})
+	return err
+}
+
+func usable(i find.Instance) bool { return i.State == record.Serving && !i.Suspect }
+
+func candidates(found client.Found) []candidate {
+	var out []candidate
+	for _, i := range found.Instances {
+		if i.Path == find.Local {
+			continue // step 1 has looked at it
+		}
+		c := candidate{path: i.Path, seed: manifest.Seed{Peer: i.Peer, Addrs: i.Addrs[:min(len(i.Addrs), manifest.MaxSeedAddrs)]}}
+		c.Candidate = manifest.Candidate{Peer: i.Peer, RTT: i.RTT, Fingerprint: i.Fingerprint}
+		if !usable(i) {
+			c.Refused = i.State.String()
+		}
+		out = append(out, c)
+	}
+	for _, refusal := range found.Refused {
+		c := candidate{Candidate: manifest.Candidate{Peer: refusal.Peer}}
+		if refusal.Err != nil && !errors.Is(refusal.Err, context.DeadlineExceeded) {
+			first, _, _ := strings.Cut(refusal.Err.Error(), "\n")
+			c.Refused = first
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// seeds are the instances to embed: what Cell.lock has while half of it answers, else those that may be used, nearest
+// first up to maxEmbedded, and sorted.
+func (b *Builder) seeds(f *facts, r *Report) []manifest.Seed {
+	locked, ok := b.consumer.lock.Find(f.dep.Name)
+	kept := ok && locked.Cell == f.dep.Cell
+	if kept && (r.decision.Choice != manifest.UseRemote || f.dep.Policy.OfflineVendor) {
+		return locked.Seeds
+	}
+	usable := map[string]manifest.Seed{}
+	for _, c := range r.decision.Remote {
+		at := slices.IndexFunc(r.candidates, func(k candidate) bool { return k.Peer == c.Peer })
+		if s := r.candidates[at].seed; len(s.Addrs) > 0 && len(usable) < maxEmbedded {
+			usable[string(s.Peer)] = s
+		}
+	}
+	if kept && !b.cfg.Update && len(locked.Seeds) > 0 {
+		answered := 0
+		for _, s := range locked.Seeds {
+			if _, ok := usable[string(s.Peer)]; ok {
+				answered++
+			}
+		}
+		if 2*answered >= len(locked.Seeds) {
+			return locked.Seeds
+		}
+	}
+	out := make([]manifest.Seed, 0, len(usable))
+	for _, s := range usable {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b manifest.Seed) int { return strings.Compare(a.Peer.String(), b.Peer.String()) })
+	return out
+}
