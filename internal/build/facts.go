@@ -41,7 +41,7 @@ func (e *MismatchError) Error() string {
 		}
 		text += b
 	}
-	return text + fmt.Sprintf("; to accept it run cellnode build --update")
+	return text + "; to accept it run cellnode build --update"
 }
 
 // DevelopmentError says that a build that is to be repeatable met a working tree.
