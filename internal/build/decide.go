@@ -28,8 +28,9 @@ type Report struct {
 	LimitMillis *int64   `json:"limit_ms,omitempty"`
 	Reasons     []string `json:"reasons"`
 	Instances   []Row    `json:"instances"`
-	Package     string   `json:"package,omitempty"` // import path of the generated client
-	Changed     bool     `json:"changed"`           // files were written, or would be
+	Package     string   `json:"package,omitempty"`  // import path of the generated client
+	Changed     bool     `json:"changed"`            // files were written, or would be
+	Breaking    []string `json:"breaking,omitempty"` // what the accepted interface has broken
 	decision    manifest.Decision
 	candidates  []candidate
 }
@@ -41,6 +42,16 @@ type Row struct {
 	RTTMillis   float64 `json:"rtt_ms,omitempty"`
 	Fingerprint string  `json:"fingerprint,omitempty"`
 	Verdict     string  `json:"verdict"`
+}
+
+// compare notes what an accepted change of the interface means for code that exists.
+func (r *Report) compare(breaking []string, compared bool) {
+	if !compared {
+		r.Reasons = append(r.Reasons, "the interface has changed, and the old one cannot be read to compare them")
+		return
+	}
+	r.Breaking = breaking
+	r.Reasons = append(r.Reasons, "the interface has changed"+consequence(breaking, compared))
 }
 
 // SpawnError says that the cell is to be started here, which this version cannot do.
@@ -173,7 +184,7 @@ func (b *Builder) candidates(ctx context.Context, f *facts) ([]candidate, error)
 		return out, nil
 	}
 	pinned := f.locked()
-	pinned.Seeds = locked.Seeds
+	pinned.Seeds = b.knownSeeds(ctx, f, locked.Seeds)
 	found, err := b.survey(ctx, &client.Resolved{
 		Name: f.dep.Name, Cell: f.dep.Cell, Git: f.dep.Git, Policy: f.dep.Policy, Locked: &pinned, File: b.consumer.path,
 	})
@@ -181,6 +192,22 @@ func (b *Builder) candidates(ctx context.Context, f *facts) ([]candidate, error)
 		return nil, err
 	}
 	return candidates(found), nil
+}
+
+// knownSeeds are the instances that Cell.lock and the repository's list name. Without the list the lock's are asked.
+func (b *Builder) knownSeeds(ctx context.Context, f *facts, locked []manifest.Seed) []manifest.Seed {
+	out := slices.Clone(locked)
+	list, err := b.source.SeedsFrom(ctx, f.dep.Cell, urls(f.dep)...)
+	if err != nil {
+		b.cfg.Log.Warn("no list of instances from the repository", "cell", f.dep.Cell.String(), "err", err)
+		return out
+	}
+	for _, s := range list.Instances {
+		if !slices.ContainsFunc(out, func(k manifest.Seed) bool { return k.Peer == s.Peer }) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // survey asks the instances that files name first; only where none of them can be used is the network searched.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
@@ -28,21 +29,27 @@ type facts struct {
 // MismatchError says that a cell is not what Cell.lock says it is.
 type MismatchError struct {
 	Name, What, Locked, Now string
-	Breaking                []string // what calls that compile today would meet; nil: nothing, or not known
+	Breaking                []string // members that code made for the locked interface would miss
+	Compared                bool     // both interfaces could be read
 }
 
 func (e *MismatchError) Error() string {
-	text := fmt.Sprintf("build: cell %s: its %s is %s, Cell.lock says %s", e.Name, e.What, e.Now, e.Locked)
-	for i, b := range e.Breaking {
-		if i == 0 {
-			text += "; breaking: "
-		} else {
-			text += ", "
-		}
-		text += b
-	}
-	return text + "; to accept it run cellnode build --update"
+	return fmt.Sprintf("build: cell %s: its %s is %s, Cell.lock says %s%s; to accept it run cellnode build --update, or cellnode remote --update",
+		e.Name, e.What, e.Now, e.Locked, consequence(e.Breaking, e.Compared))
 }
+
+// consequence says what a change of the interface means for code that exists.
+func consequence(breaking []string, compared bool) string {
+	switch {
+	case !compared:
+		return ""
+	case len(breaking) == 0:
+		return "; code that compiles today goes on to: there are additions at most"
+	}
+	return "; breaking: " + strings.Join(breaking, ", ")
+}
+
+func urls(dep manifest.Dependency) []string { return append([]string{dep.Git}, dep.Mirrors...) }
 
 // DevelopmentError says that a build that is to be repeatable met a working tree.
 type DevelopmentError struct{ Name, Key string }
@@ -72,7 +79,7 @@ func (b *Builder) facts(ctx context.Context, dep manifest.Dependency) (*facts, e
 	if isLocked && !b.cfg.Update {
 		m, err = b.at(ctx, dep, locked.Commit)
 	} else {
-		m, err = b.source.ManifestFrom(ctx, dep.Cell, append([]string{dep.Git}, dep.Mirrors...)...)
+		m, err = b.source.ManifestFrom(ctx, dep.Cell, urls(dep)...)
 	}
 	if err != nil {
 		return nil, err
@@ -84,7 +91,7 @@ func (b *Builder) facts(ctx context.Context, dep manifest.Dependency) (*facts, e
 // at reads a cell at the commit that is locked, from the first place that has it.
 func (b *Builder) at(ctx context.Context, dep manifest.Dependency, commit string) (*source.Manifest, error) {
 	var errs []error
-	for _, url := range append([]string{dep.Git}, dep.Mirrors...) {
+	for _, url := range urls(dep) {
 		m, err := b.source.ManifestAt(ctx, url, dep.Tag, commit)
 		var moved *source.MovedError
 		if err == nil || errors.As(err, &moved) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/cellnode/cellnode/client"
 	"github.com/cellnode/cellnode/manifest"
 )
@@ -97,6 +99,9 @@ func (b *Builder) resolve(ctx context.Context, dep manifest.Dependency, lock *ma
 		o.locked.Manifest = ""
 		return o, nil
 	}
+	if old, ok := lock.Find(dep.Name); ok && old.Fingerprint != f.fingerprint {
+		o.report.compare(b.breaking(ctx, dep, f))
+	}
 	o.locked.Seeds = b.seeds(f, o.report)
 	if old, ok := lock.Find(dep.Name); ok && old.Trust != nil && o.locked.Trust != nil && old.Cell == dep.Cell && !b.cfg.Update {
 		o.locked.Trust = old.Trust // the newest that was seen
@@ -132,11 +137,44 @@ func (b *Builder) frozen(o *outcome) error {
 	return nil
 }
 
-// explain adds to a mismatch what it would break.
-func (b *Builder) explain(_ context.Context, _ manifest.Dependency, err error) error {
+// explain adds to a mismatch what accepting it would break, as far as both interfaces can be read.
+func (b *Builder) explain(ctx context.Context, dep manifest.Dependency, err error) error {
 	var mismatch *MismatchError
-	if errors.As(err, &mismatch) {
-		return mismatch
+	if !errors.As(err, &mismatch) || b.cfg.Frozen || dep.Policy.OfflineVendor {
+		return err
 	}
-	return err
+	now, readErr := b.source.ManifestFrom(ctx, dep.Cell, urls(dep)...)
+	if readErr != nil {
+		return err
+	}
+	mismatch.Breaking, mismatch.Compared = b.breaking(ctx, dep, &facts{file: now.File, raw: now.Raw})
+	return mismatch
+}
+
+// breaking compares the interface that is locked with another one. It reports false when the old one cannot be read any
+// more.
+func (b *Builder) breaking(ctx context.Context, dep manifest.Dependency, now *facts) ([]string, bool) {
+	locked, ok := b.consumer.lock.Find(dep.Name)
+	if !ok {
+		return nil, false
+	}
+	old, err := b.source.ManifestAt(ctx, locked.Git, locked.Cell.Tag, locked.Commit)
+	if err != nil {
+		b.cfg.Log.Debug("the locked interface cannot be read", "cell", locked.Cell.String(), "err", err)
+		return nil, false
+	}
+	was, err := compile(old.File, old.Raw)
+	if err != nil {
+		return nil, false
+	}
+	is, err := compile(now.file, now.raw)
+	if err != nil {
+		return nil, false
+	}
+	return manifest.Breaking(was, is), true
+}
+
+func compile(file *manifest.File, raw map[string][]byte) ([]protoreflect.FileDescriptor, error) {
+	p := file.Package
+	return manifest.Compile(raw, p.Interface, p.ImportRoots)
 }

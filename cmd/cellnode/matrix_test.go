@@ -1,0 +1,307 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/cellnode/cellnode/manifest"
+)
+
+const (
+	matrixProto = `syntax = "proto3"; package acme.v1; service Exchange { rpc Quote(M) returns (M); } message M { string s = 1; }`
+	otherProto  = `syntax = "proto3"; package acme.v1; service Exchange { rpc Quote(M) returns (M); } message M { int64 s = 1; }`
+)
+
+// matrix is a repository, instances of it and homes with and without one, for the rows of the build step.
+type matrix struct {
+	t          *testing.T
+	dir        string
+	hub        string // the bare repository
+	seeds      map[string]manifest.Seed
+	home       map[string]string // by what runs on the consumer's machine
+	commit     string
+	generation int
+}
+
+func newMatrix(t *testing.T) *matrix {
+	dir, err := os.MkdirTemp("", "m") // short, for the sockets in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	m := &matrix{t: t, dir: dir, hub: filepath.Join(dir, "hub", "exchange.git"), seeds: map[string]manifest.Seed{}, home: map[string]string{}}
+	work := filepath.Join(dir, "work")
+	m.write(filepath.Join(work, "Cell.toml"), "[package]\nname = \"exchange\"\ninterface = [\"a.proto\"]\n")
+	m.write(filepath.Join(work, "a.proto"), matrixProto)
+	m.git(dir, "init", "--quiet", work)
+	m.git(work, "add", ".")
+	m.git(work, "commit", "--quiet", "-m", "first")
+	m.git(work, "tag", "v1")
+	m.git(dir, "clone", "--quiet", "--bare", work, m.hub)
+	m.commit = strings.TrimSpace(m.git(work, "rev-parse", "HEAD"))
+	right, wrong := filepath.Join(dir, "right"), filepath.Join(dir, "wrong")
+	m.git(dir, "clone", "--quiet", m.hub, right)
+	m.git(dir, "clone", "--quiet", m.hub, wrong)
+	m.write(filepath.Join(wrong, "a.proto"), otherProto)
+	m.home["none"] = filepath.Join(dir, "n")
+	m.home["right"], _ = m.run("r", right)
+	m.home["wrong"], _ = m.run("w", wrong)
+	stale, node := m.run("s", right)
+	if err := node.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = node.Wait() // killed: the error says just that
+	m.home["stale"] = stale
+	for name, tree := range map[string]string{"near": right, "wrong": wrong} {
+		home, _ := m.run("i"+name, tree)
+		m.seeds[name] = m.seed(home)
+	}
+	m.seeds["far"] = m.seeds["near"]
+	return m
+}
+
+func (m *matrix) write(path, text string) {
+	m.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *matrix) git(dir string, args ...string) string {
+	m.t.Helper()
+	cmd := exec.Command("git", append([]string{"-c", "user.name=a", "-c", "user.email=a@localhost"}, args...)...)
+	cmd.Dir = dir
+	out, err := cmd.Output()
+	if err != nil {
+		m.t.Fatalf("git %v: %v", args, err)
+	}
+	return string(out)
+}
+
+// environ is a consumer's or a node's: it meets nobody but those whom files name.
+func environ(home string) []string {
+	return append(os.Environ(), "CELL_HOME="+home, "CELL_DAEMON=off", "CELL_MDNS=false", "CELL_DHT=", "CELL_KEY=", "CELL_FILE=",
+		"CELL_BOOTSTRAP=", "CELL_LISTEN=/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0/tls")
+}
+
+// run starts an instance with the interface of a tree, as an instance of the repository at v1, and waits until it serves.
+func (m *matrix) run(name, tree string) (home string, node *exec.Cmd) {
+	m.t.Helper()
+	home = filepath.Join(m.dir, name)
+	node = exec.Command("cellnode", "run", "--allow-open", "--cell", m.hub+"@v1", "--commit", m.commit, "--", "service")
+	node.Dir, node.Env = tree, environ(home)
+	var errs bytes.Buffer
+	node.Stderr = &errs
+	node.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := node.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() {
+		_ = syscall.Kill(-node.Process.Pid, syscall.SIGKILL) // it may have ended
+		_ = node.Wait()
+	})
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		if out, _, _ := m.cellnode(home, m.dir, "status", "--json"); strings.Contains(out, `"ready":true`) {
+			tick.Stop()
+			return home, node
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			m.t.Fatalf("instance %s is not ready:\n%s", name, errs.String())
+		}
+	}
+}
+
+// cellnode runs the command to its end.
+func (m *matrix) cellnode(home, dir string, args ...string) (out, errs string, code int) {
+	m.t.Helper()
+	cmd := exec.Command("cellnode", args...)
+	cmd.Dir, cmd.Env = dir, environ(home)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
+		m.t.Fatal(err)
+	}
+	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
+}
+
+// seed is the instance of a home, as a seed list names it.
+func (m *matrix) seed(home string) manifest.Seed {
+	m.t.Helper()
+	out, errs, _ := m.cellnode(home, m.dir, "status", "--json")
+	var status struct {
+		Peer  string   `json:"peer"`
+		Addrs []string `json:"addrs"`
+	}
+	if err := json.Unmarshal([]byte(out), &status); err != nil {
+		m.t.Fatalf("%v: %s%s", err, out, errs)
+	}
+	id, err := peer.Decode(status.Peer)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	s := manifest.Seed{Peer: id}
+	for _, text := range status.Addrs {
+		addr, err := ma.NewMultiaddr(text)
+		if err != nil {
+			m.t.Fatal(err)
+		}
+		s.Addrs = append(s.Addrs, addr)
+	}
+	return s
+}
+
+// publish makes the repository's seed list name the instances, and nobody else.
+func (m *matrix) publish(instances string) {
+	m.t.Helper()
+	list := manifest.SeedList{}
+	if s, ok := m.seeds[instances]; ok {
+		list.Instances = []manifest.Seed{s}
+	}
+	data, err := list.Marshal()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.generation++
+	tree := filepath.Join(m.dir, fmt.Sprint("seeds", m.generation))
+	m.write(filepath.Join(tree, "instances.json"), string(data))
+	m.git(m.dir, "init", "--quiet", tree)
+	m.git(tree, "add", ".")
+	m.git(tree, "commit", "--quiet", "-m", "seeds")
+	m.git(tree, "push", "--quiet", "--force", m.hub, "HEAD:refs/cell/seeds")
+}
+
+// consumer makes a consumer's folder. With offline it has the lock and the vendored interface of an earlier build.
+func (m *matrix) consumer(instances string, spawn, offline bool) string {
+	m.t.Helper()
+	dir := m.t.TempDir()
+	limit := 60_000
+	if instances == "far" {
+		limit = 0 // everything is farther than that
+	}
+	text := fmt.Sprintf("[cell.exchange]\ngit = %q\ntag = \"v1\"\n[cell.exchange.policy]\nmax_latency_ms = %d\nallow_open = true\nauto_spawn = %v\n", m.hub, limit, spawn)
+	m.write(filepath.Join(dir, "go.mod"), "module example.com/trader\n\ngo 1.26.0\n")
+	m.write(filepath.Join(dir, "Cell.toml"), text)
+	if !offline {
+		return dir
+	}
+	if out, errs, code := m.cellnode(m.home["right"], dir, "vendor"); code != 0 {
+		m.t.Fatalf("vendor: %d %s%s", code, out, errs)
+	}
+	path := filepath.Join(dir, "Cell.lock")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	lock, err := manifest.ParseLock(path, data)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	lock.Cells[0].Seeds = nil
+	if s, ok := m.seeds[instances]; ok {
+		lock.Cells[0].Seeds = []manifest.Seed{s}
+	}
+	if data, err = lock.Marshal(); err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(path, string(data))
+	m.write(filepath.Join(dir, "Cell.toml"), text+"offline_vendor = true\n")
+	return dir
+}
+
+// outcome is what the seed's steps come to.
+func outcome(local, instances string, spawn, offline bool) (code int, says string) {
+	switch {
+	case local == "right":
+		return 0, "local"
+	case instances == "near", offline && instances != "none":
+		return 0, "remote"
+	case spawn:
+		return 3, "cellnode: build: cell exchange is to be started here (auto_spawn = true), and spawning is not in this version yet"
+	}
+	return 3, "cellnode: exchange too far and local spawn disabled"
+}
+
+func TestEveryRowOfTheBuildStep(t *testing.T) {
+	m := newMatrix(t)
+	for _, instances := range []string{"none", "near", "far", "wrong"} {
+		m.publish(instances)
+		for _, local := range []string{"none", "right", "stale", "wrong"} {
+			for row := range 4 {
+				spawn, offline := row&1 > 0, row&2 > 0
+				name := fmt.Sprintf("socket %s, instances %s, auto_spawn %v, offline_vendor %v", local, instances, spawn, offline)
+				t.Run(name, func(t *testing.T) {
+					m := *m
+					m.t = t
+					m.row(local, instances, spawn, offline)
+				})
+			}
+		}
+	}
+}
+
+func (m *matrix) row(local, instances string, spawn, offline bool) {
+	m.t.Helper()
+	dir := m.consumer(instances, spawn, offline)
+	home := m.home[local]
+	if err := os.RemoveAll(filepath.Join(home, "cache")); err != nil { // what other rows have left
+		m.t.Fatal(err)
+	}
+	before := tree(m.t, dir)
+	start := time.Now()
+	out, errs, code := m.cellnode(home, dir, "remote", "ExchangeClient=exchange", "--json")
+	m.t.Logf("%v %s", time.Since(start).Round(time.Millisecond), strings.TrimSpace(out+errs))
+	wantCode, says := outcome(local, instances, spawn, offline)
+	if code != wantCode {
+		m.t.Fatalf("exit code %d, want %d\n%s%s", code, wantCode, out, errs)
+	}
+	if code != 0 {
+		if !strings.HasPrefix(errs, says) || strings.Count(errs, "\n") != 1 {
+			m.t.Errorf("it says %q, want one line that begins with %q", errs, says)
+		}
+		if after := tree(m.t, dir); !slices.Equal(before, after) {
+			m.t.Errorf("files were written: %v", after)
+		}
+		return
+	}
+	if !strings.Contains(out, fmt.Sprintf(`"choice":%q`, says)) || !strings.Contains(out, `"changed":true`) || errs != "" {
+		m.t.Errorf("it says %s%s, want the choice %q", out, errs, says)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "exchange", "a_grpc.pb.go")); err != nil {
+		m.t.Error(err)
+	}
+}
+
+func tree(t *testing.T, dir string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		out = append(out, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
