@@ -27,6 +27,8 @@ func TestMain(m *testing.M) {
 //	capture VARIABLE REGEXP   takes the first group of REGEXP out of the last standard output
 //	repository DIR TAG …      makes a git repository of a directory, with one commit and these tags on it
 //	found N                   the last standard output is the JSON of find, with N instances
+//	module DIR PATH           makes DIR a Go module that may import this one
+//	same DIR DIR              two folders hold the same files, byte by byte
 //	echoes ADDRESS            whoever listens at unix:PATH or HOST:PORT sends back what it is sent
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -37,7 +39,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "refused": refused, "waitfor": waitfor, "capture": capture,
 			"start": start, "send": send, "ends": ends,
-			"repository": repository, "found": found, "echoes": echoes,
+			"repository": repository, "found": found, "echoes": echoes, "module": module, "same": same,
 		},
 	})
 }
@@ -57,6 +59,9 @@ func setup(env *testscript.Env) error {
 	} {
 		name, value, _ := strings.Cut(v, "=")
 		env.Setenv(name, value)
+	}
+	if err := goEnvironment(env); err != nil {
+		return err
 	}
 	programs := &programs{byName: map[string]*program{}}
 	for _, v := range env.Vars {
