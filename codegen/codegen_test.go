@@ -217,6 +217,13 @@ func TestEveryShapeOfInterfaceCompiles(t *testing.T) {
 		"files named after a system": {"a_linux.proto": `syntax = "proto3"; package s; message A {}`, "a_windows_arm64.proto": `syntax = "proto3"; package s; message B {}`, "c_test.proto": `syntax = "proto3"; package s; message C {}`},
 		"files of one name":          {"a/x.proto": `syntax = "proto3"; package s; message A {}`, "b/x.proto": `syntax = "proto3"; package s; message B {}`},
 		"a service called Client":    {"c.proto": `syntax = "proto3"; package c; message M {} service Client { rpc Do(M) returns (M); } service context { rpc grpc(M) returns (M); }`},
+		"well-known types": {"w.proto": `syntax = "proto3"; package w;
+			import "google/protobuf/any.proto"; import "google/protobuf/api.proto"; import "google/protobuf/descriptor.proto";
+			import "google/protobuf/duration.proto"; import "google/protobuf/empty.proto"; import "google/protobuf/field_mask.proto";
+			import "google/protobuf/struct.proto"; import "google/protobuf/timestamp.proto"; import "google/protobuf/wrappers.proto";
+			message M { google.protobuf.Any a = 1; google.protobuf.Api b = 2; google.protobuf.FileOptions c = 3; google.protobuf.Duration d = 4;
+			google.protobuf.FieldMask e = 5; google.protobuf.Struct f = 6; google.protobuf.Timestamp g = 7; google.protobuf.StringValue h = 8; }
+			service S { rpc Do(google.protobuf.Empty) returns (M); }`},
 		"no service":                 {"m.proto": `syntax = "proto3"; package m; message M {}`},
 		"no protobuf at all":         {"api.json": `{"openapi": "3.1.0"}`},
 		"directives in comments":     {"d.proto": "//go:embed x\n// +build ignore\nsyntax = \"proto3\"; package d;\n//go:linkname a b\nmessage M { //line x:1\n string a = 1; }"},
