@@ -30,7 +30,7 @@ func exampleRegistration() Registration {
 func TestARegisteredCellNeedsNoCellToml(t *testing.T) {
 	registerAlone(t, exampleRegistration())
 	t.Chdir(t.TempDir())
-	c, err := New(Config{Home: t.TempDir()})
+	c, err := New(Config{Home: filepath.Join(t.TempDir(), "h")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestAFolderThatIsAskedForComesBeforeWhatIsRegistered(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "Cell.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := New(Config{Home: t.TempDir(), Dir: dir})
+	c, err := New(Config{Home: filepath.Join(t.TempDir(), "h"), Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

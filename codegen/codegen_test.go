@@ -224,10 +224,10 @@ func TestEveryShapeOfInterfaceCompiles(t *testing.T) {
 			message M { google.protobuf.Any a = 1; google.protobuf.Api b = 2; google.protobuf.FileOptions c = 3; google.protobuf.Duration d = 4;
 			google.protobuf.FieldMask e = 5; google.protobuf.Struct f = 6; google.protobuf.Timestamp g = 7; google.protobuf.StringValue h = 8; }
 			service S { rpc Do(google.protobuf.Empty) returns (M); }`},
-		"no service":                 {"m.proto": `syntax = "proto3"; package m; message M {}`},
-		"no protobuf at all":         {"api.json": `{"openapi": "3.1.0"}`},
-		"directives in comments":     {"d.proto": "//go:embed x\n// +build ignore\nsyntax = \"proto3\"; package d;\n//go:linkname a b\nmessage M { //line x:1\n string a = 1; }"},
-		"deprecated":                 {"d.proto": `syntax = "proto3"; package d; option deprecated = true; message M { option deprecated = true; string a = 1 [deprecated = true]; } service S { option deprecated = true; rpc Do(M) returns (M) { option deprecated = true; } }`},
+		"no service":             {"m.proto": `syntax = "proto3"; package m; message M {}`},
+		"no protobuf at all":     {"api.json": `{"openapi": "3.1.0"}`},
+		"directives in comments": {"d.proto": "//go:embed x\n// +build ignore\nsyntax = \"proto3\"; package d;\n//go:linkname a b\nmessage M { //line x:1\n string a = 1; }"},
+		"deprecated":             {"d.proto": `syntax = "proto3"; package d; option deprecated = true; message M { option deprecated = true; string a = 1 [deprecated = true]; } service S { option deprecated = true; rpc Do(M) returns (M) { option deprecated = true; } }`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if out := compile(t, generate(t, input(t, files)), ""); out != "" {
