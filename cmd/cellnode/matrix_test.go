@@ -28,7 +28,7 @@ const (
 
 // matrix is a repository, instances of it and homes with and without one, for the rows of the build step.
 type matrix struct {
-	t          *testing.T
+	t          testing.TB
 	dir        string
 	hub        string // the bare repository
 	seeds      map[string]manifest.Seed
@@ -37,7 +37,7 @@ type matrix struct {
 	generation int
 }
 
-func newMatrix(t *testing.T) *matrix {
+func newMatrix(t testing.TB) *matrix {
 	dir, err := os.MkdirTemp("", "m") // short, for the sockets in it
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +293,19 @@ func (m *matrix) row(local, instances string, spawn, offline bool) {
 	}
 }
 
-func tree(t *testing.T, dir string) []string {
+// A build step of one small cell with everything in the cache: the tag is pinned, the one instance is probed.
+func BenchmarkRemoteWarm(b *testing.B) {
+	m := newMatrix(b)
+	m.publish("near")
+	dir := m.consumer("near", false, false)
+	for b.Loop() {
+		if out, errs, code := m.cellnode(m.home["none"], dir, "remote", "ExchangeClient=exchange"); code != 0 {
+			b.Fatalf("%d %s%s", code, out, errs)
+		}
+	}
+}
+
+func tree(t testing.TB, dir string) []string {
 	t.Helper()
 	var out []string
 	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {

@@ -210,9 +210,10 @@ func (b *Builder) knownSeeds(ctx context.Context, f *facts, locked []manifest.Se
 	return out
 }
 
-// survey asks the instances that files name first; only where none of them can be used is the network searched.
+// survey asks the instances that files name, and these for their lists; only where none of them can be used is the network
+// searched.
 func (b *Builder) survey(ctx context.Context, r *client.Resolved) (found client.Found, err error) {
-	for _, only := range [][]string{{find.Seed, find.Cache, find.List}, nil} {
+	for _, only := range [][]string{{find.List}, nil} {
 		if err := b.reopen(only); err != nil {
 			return found, err
 		}
