@@ -11,7 +11,7 @@ FUZZTIME ?= 20s
 PLAIN    := /(manifest|codegen|cmd|examples|simulations|testnet|internal/lint|internal/record|internal/source)(/|$$)
 RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-.PHONY: help build check test fmt format vet staticcheck race plain example demo sim fuzz test-netns generate clean
+.PHONY: help build check test fmt format vet staticcheck race plain example demo sim fuzz test-long test-netns generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,9 @@ bench-%: ## benchmarks of one room, such as bench-gossip
 
 fuzz: ## every fuzz test for FUZZTIME (20s)
 	tools/fuzz.sh $(FUZZTIME)
+
+test-long: ## scripts through the real command that take minutes
+	go test -count=1 -timeout 15m -vet=off -v -run TestLongScripts ./cmd/cellnode -args -long
 
 test-netns: ## tests in Linux network namespaces, with delay, loss and partitions
 	@unshare -Urn true || { echo "network namespaces are not allowed here: see man unshare"; exit 1; }

@@ -29,6 +29,12 @@ func Epoch(t time.Time) uint64 { return uint64(t.Unix() / int64(EpochLength/time
 // everyone with the same list names the same announcers, and each epoch names others. A node without a list always
 // announces. The cost is one SHA-256 a member: 2 ms at 10,000.
 func Announces(epoch uint64, key cid.Cid, self peer.ID, members []peer.ID, announcing bool) bool {
+	before := Rank(epoch, key, self, members)
+	return before < RingStart || announcing && before < RingStop
+}
+
+// Rank is how many of the members come before self in the order of an epoch.
+func Rank(epoch uint64, key cid.Cid, self peer.ID, members []peer.ID) int {
 	own := ringPlace(epoch, key, self)
 	before := 0
 	for _, m := range members {
@@ -39,7 +45,7 @@ func Announces(epoch uint64, key cid.Cid, self peer.ID, members []peer.ID, annou
 			before++
 		}
 	}
-	return before < RingStart || announcing && before < RingStop
+	return before
 }
 
 func ringPlace(epoch uint64, key cid.Cid, p peer.ID) [sha256.Size]byte {

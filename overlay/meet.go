@@ -153,11 +153,7 @@ func (i *Instance) announces() bool {
 	case <-i.met:
 	case <-time.After(announceAfter):
 	}
-	members := i.gossip.Members()
-	ids := make([]peer.ID, 0, len(members))
-	for _, m := range members {
-		ids = append(ids, m.Record.Peer)
-	}
+	ids := i.members()
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.announcing = dht.Announces(dht.Epoch(time.Now()), i.id, i.node.ID(), ids, i.announcing)

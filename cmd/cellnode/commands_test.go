@@ -98,6 +98,31 @@ func waitfor(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// eventually is waitfor with its own patience and something that must not be in the output. It logs how long it took.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: eventually DURATION REGEXP NOT-REGEXP PROGRAM …")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	want, not := regexp.MustCompile("(?m)"+args[1]), regexp.MustCompile("(?m)"+args[2])
+	begun := time.Now()
+	came := func() bool {
+		out := ""
+		if ts.Exec(args[3], args[4:]...) == nil {
+			out = ts.ReadFile("stdout")
+		}
+		return want.MatchString(out) && !not.MatchString(out)
+	}
+	for !came() {
+		if time.Since(begun) > limit {
+			ts.Fatalf("not within %s: %q without %q; there is %s", limit, want, not, ts.ReadFile("stdout"))
+		}
+		time.Sleep(200 * time.Millisecond) //allow:sleep between two looks through the command
+	}
+	ts.Logf("after %s", time.Since(begun).Round(100*time.Millisecond))
+}
+
 func capture(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: capture VARIABLE REGEXP")

@@ -55,6 +55,7 @@ func exitCode(err error) int {
 		none   *find.NoneError
 		open   *client.OpenError
 		remote *source.UnreachableError
+		denied *source.RefusedError
 		ended  *sidecar.ExitError
 		far    *manifest.TooFarError
 		spawn  *build.SpawnError
@@ -78,7 +79,7 @@ func exitCode(err error) int {
 	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded),
 		errors.As(err, &ended), errors.Is(err, sidecar.ErrNotReady):
 		return exitNone
-	case errors.As(err, &remote):
+	case errors.As(err, &remote), errors.As(err, &denied):
 		return exitUnreachable
 	}
 	return exitUsage

@@ -24,6 +24,7 @@ const drainTimeout = 10 * time.Second
 // runFlags are what run is told.
 type runFlags struct {
 	upstream, cell, commit string
+	seedsPush              string
 	allowOpen              bool
 }
 
@@ -52,12 +53,19 @@ container, say it with --cell and --commit.`,
 	cmd.Flags().StringVar(&f.upstream, "upstream", "", "where the service listens: unix:PATH or tcp:HOST:PORT")
 	cmd.Flags().StringVar(&f.cell, "cell", "", "which cell this is, as host/path@tag or URL@tag (default: what the checkout says)")
 	cmd.Flags().StringVar(&f.commit, "commit", "", "the git commit that runs (with --cell)")
+	cmd.Flags().StringVar(&f.seedsPush, "seeds-push", "", "keep the list of active instances in the cell's repository true; with =URL, push there")
+	cmd.Flags().Lookup("seeds-push").NoOptDefVal = ownRepository
 	cmd.Flags().BoolVar(&f.allowOpen, "allow-open", false, "do not warn that the cell names no publishers")
 	return cmd
 }
 
 func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) error {
 	log := g.log(cmd, slog.LevelInfo)
+	if f.seedsPush != "" && f.seedsPush != ownRepository {
+		if err := manifest.FetchURL(f.seedsPush); err != nil {
+			return usage("--seeds-push: %w", err)
+		}
+	}
 	in, err := f.instance(cmd.Context(), command)
 	if err != nil {
 		return err
@@ -66,9 +74,13 @@ func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) e
 	if err != nil {
 		return err
 	}
-	s, err := sidecar.Start(cmd.Context(), sidecar.Config{
+	cfg := sidecar.Config{
 		Instance: in, Seeds: seedReader{dir, log}, Upstream: f.upstream, Command: command, Home: dir, Log: log, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
-	})
+	}
+	if err := f.publish(&cfg, dir, log); err != nil {
+		return err
+	}
+	s, err := sidecar.Start(cmd.Context(), cfg)
 	if cmd.Context().Err() != nil && err != nil {
 		return nil // it was asked to end before it had begun
 	}
@@ -84,6 +96,22 @@ func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) e
 	case <-s.Done():
 		return errors.Join(s.Err(), leave(s, log))
 	}
+}
+
+// ownRepository is what --seeds-push says without a URL.
+const ownRepository = "own"
+
+// publish has the instance write the seed list, if it was asked to.
+func (f runFlags) publish(cfg *sidecar.Config, dir *home.Dir, log *slog.Logger) error {
+	if f.seedsPush == "" {
+		return nil
+	}
+	if f.seedsPush != ownRepository {
+		cfg.PublishURL = f.seedsPush
+	}
+	src, err := source.New(source.Config{CacheDir: dir.Path("cache", "git"), Log: log})
+	cfg.Publish = src
+	return err
 }
 
 // seedReader reads repositories into the cache. It makes that when it is first asked, when nothing can be wrong with the

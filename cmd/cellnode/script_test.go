@@ -1,6 +1,7 @@
 package main
 
 import (
+	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -24,20 +25,33 @@ func TestMain(m *testing.M) {
 //	send SIGNAL NAME          sends it TERM, INT, STOP, CONT or KILL
 //	ends NAME CODE            waits for its end, which must have this exit code; -1: a signal has killed it
 //	waitfor REGEXP PROGRAM …  runs a program again and again until it ends well and its standard output matches
+//	eventually D RE NOT PROG … the same within D, and without a match of NOT
 //	capture VARIABLE REGEXP   takes the first group of REGEXP out of the last standard output
 //	repository DIR TAG …      makes a git repository of a directory, with one commit and these tags on it
 //	found N                   the last standard output is the JSON of find, with N instances
 //	module DIR PATH           makes DIR a Go module that may import this one
 //	same DIR DIR              two folders hold the same files, byte by byte
 //	echoes ADDRESS            whoever listens at unix:PATH or HOST:PORT sends back what it is sent
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { play(t, "testdata/script") }
+
+var long = flag.Bool("long", false, "play the scripts of testdata/long, which take minutes")
+
+// TestLongScripts plays testdata/long/*.txtar: make test-long.
+func TestLongScripts(t *testing.T) {
+	if !*long {
+		t.Skip("takes minutes: make test-long")
+	}
+	play(t, "testdata/long")
+}
+
+func play(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		Setup:               setup,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "refused": refused, "waitfor": waitfor, "capture": capture,
+			"exits": exits, "refused": refused, "waitfor": waitfor, "eventually": eventually, "capture": capture,
 			"start": start, "send": send, "ends": ends,
 			"repository": repository, "found": found, "echoes": echoes, "module": module, "same": same,
 		},

@@ -61,6 +61,16 @@ func (t *tail) line() string {
 	return best
 }
 
+// rejection is why a push of one ref was not taken, or empty: git says it on a line of its own.
+func (t *tail) rejection() string {
+	for line := range strings.SplitSeq(string(t.b), "\n") {
+		if line = strings.TrimSpace(strings.Map(printable, line)); strings.HasPrefix(line, "! [") {
+			return line[:min(len(line), 300)]
+		}
+	}
+	return ""
+}
+
 func isFatal(line string) bool {
 	return strings.HasPrefix(line, "fatal:") || strings.HasPrefix(line, "error:")
 }

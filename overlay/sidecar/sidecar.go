@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type Config struct {
 	Command []string
 	// Seeds reads the seed list of the cell's repository; nil leaves it out.
 	Seeds SeedReader
+	// Publish keeps the seed list in the cell's repository, at PublishURL, equal to who is alive; nil: others do.
+	Publish    SeedWriter
+	PublishURL string // empty: the cell's own
 	// Home holds the node's key, settings and sockets.
 	Home *home.Dir
 	// Out and Err take what Command prints; nil discards it.
@@ -93,6 +97,10 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 	}
 	if cfg.Seeds != nil {
 		s.wg.Go(func() { s.readSeeds(run) })
+	}
+	if cfg.Publish != nil {
+		p := &publisher{cell: id.Cell, url: cmp.Or(cfg.PublishURL, id.Cell.URL()), mates: s.instance, writer: cfg.Publish, log: s.log}
+		s.wg.Go(func() { p.run(run) })
 	}
 	if err := s.register(); err != nil {
 		return nil, err
