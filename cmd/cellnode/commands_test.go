@@ -118,7 +118,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Since(begun) > limit {
 			ts.Fatalf("not within %s: %q without %q; there is %s", limit, want, not, ts.ReadFile("stdout"))
 		}
-		time.Sleep(200 * time.Millisecond) //allow:sleep between two looks through the command
+		time.Sleep(200 * time.Millisecond)
 	}
 	ts.Logf("after %s", time.Since(begun).Round(100*time.Millisecond))
 }

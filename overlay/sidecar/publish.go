@@ -40,7 +40,7 @@ const (
 	pushRenew  = 12 * time.Hour   // a list this old is written anew: its records live 24 hours
 	pushProbe  = 3 * time.Second  // for an instance to answer that the list has and we do not know
 	pushProbes = 16               // of these at once
-	pushLead   = 5 * time.Second  // before a minute is over the next list is made, so that it is written when it is
+	pushLead   = 5 * time.Second  // before a minute is over the strangers on the list are asked: then it can be written at once
 )
 
 // publisher keeps the seed list in the cell's repository true. Who is listed there and unknown to us is asked before it
@@ -94,14 +94,10 @@ func (p *publisher) round(ctx context.Context) time.Duration {
 	if err != nil {
 		return p.fail(ctx, err)
 	}
-	list := &manifest.SeedList{Cell: p.cell.ID(), Updated: time.Now().UTC().Truncate(time.Second)}
-	list.Instances = p.alive(ctx, published)
-	if len(list.Instances) == 0 { // we are leaving, and nobody else is there: the last list is the best that there is
-		return 0
-	}
+	strangers := p.strangers(ctx, published)
 	if published != nil {
-		age := list.Updated.Sub(published.Updated)
-		if age < pushRenew && sameSeeds(published.Instances, list.Instances) {
+		age := time.Since(published.Updated)
+		if age < pushRenew && sameSeeds(published.Instances, p.alive(strangers)) {
 			p.failed = false
 			return 0
 		}
@@ -111,6 +107,10 @@ func (p *publisher) round(ctx context.Context) time.Duration {
 		if age >= 0 && !sleep(ctx, max(0, pushEvery-age)) {
 			return 0
 		}
+	}
+	list := &manifest.SeedList{Cell: p.cell.ID(), Updated: time.Now().UTC().Truncate(time.Second), Instances: p.alive(strangers)}
+	if len(list.Instances) == 0 { // we are leaving, and nobody else is there: the last list is the best that there is
+		return 0
 	}
 	err = p.writer.PushSeeds(ctx, p.url, p.cell, list, at)
 	var stale *source.StaleError
@@ -137,39 +137,52 @@ func (p *publisher) fail(ctx context.Context, err error) time.Duration {
 	return pushEvery
 }
 
-// alive lists whom we know to live, and of those listed before whoever answers.
-func (p *publisher) alive(ctx context.Context, published *manifest.SeedList) []manifest.Seed {
+// alive lists whom we know to live, and then the strangers.
+func (p *publisher) alive(strangers []manifest.Seed) []manifest.Seed {
 	list := p.mates.Seeds()
-	if published == nil {
-		return list
+	for _, s := range strangers {
+		if !hasPeer(list, s.Peer) {
+			list = append(list, s)
+		}
 	}
-	known := make(map[peer.ID]bool, len(list))
-	for _, s := range list {
-		known[s.Peer] = true
+	return list[:min(len(list), manifest.MaxSeeds)]
+}
+
+// strangers lists of those published whom we do not know, and who answer.
+func (p *publisher) strangers(ctx context.Context, published *manifest.SeedList) []manifest.Seed {
+	if published == nil {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, pushProbe)
 	defer cancel()
 	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		slots = make(chan struct{}, pushProbes)
+		known   = p.mates.Seeds()
+		answers = make([]bool, len(published.Instances))
+		slots   = make(chan struct{}, pushProbes)
+		wg      sync.WaitGroup
 	)
-	for _, s := range published.Instances {
-		if known[s.Peer] {
+	for i, s := range published.Instances {
+		if hasPeer(known, s.Peer) {
 			continue
 		}
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			if p.mates.Answers(ctx, s) {
-				mu.Lock()
-				defer mu.Unlock()
-				list = append(list, s)
-			}
+			answers[i] = p.mates.Answers(ctx, s)
 		})
 	}
 	wg.Wait()
-	return list[:min(len(list), manifest.MaxSeeds)]
+	var list []manifest.Seed
+	for i, s := range published.Instances {
+		if answers[i] {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func hasPeer(list []manifest.Seed, id peer.ID) bool {
+	return slices.ContainsFunc(list, func(s manifest.Seed) bool { return s.Peer == id })
 }
 
 // sameSeeds compares peers and addresses; records are renewed now and then.
