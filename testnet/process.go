@@ -37,15 +37,45 @@ type child struct {
 
 // Add starts one more node and returns when its API answers.
 func (n *Net) Add(ctx context.Context, spec Spec) (Node, error) {
-	node, cmd, err := n.prepare(ctx, spec)
+	node, err := n.prepare(ctx, spec)
 	if err != nil {
 		return Node{}, err
 	}
+	return n.start(ctx, node)
+}
+
+// prepare gives a new node its index, directory and command.
+func (n *Net) prepare(ctx context.Context, spec Spec) (Node, error) {
+	binary, checkout, err := n.build(ctx, spec)
+	if err != nil {
+		return Node{}, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	node := Node{Index: len(n.state.Nodes) + 1, Listen: spec.Listen, Entry: n.entryPoints(), Env: spec.Env}
+	node.Home = filepath.Join(n.dir, fmt.Sprintf("n%d", node.Index), "home")
+	if err := os.MkdirAll(node.Home, 0o700); err != nil {
+		return Node{}, fmt.Errorf("testnet: %w", err)
+	}
+	node.Args, node.Dir = []string{"daemon", "start", "--foreground"}, node.Home
+	if binary != "" {
+		node.Args, node.Dir = []string{"run", "--", binary}, checkout
+	}
+	if node.Listen == nil {
+		node.Listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0/tls"}
+	}
+	n.state.Nodes = append(n.state.Nodes, node)
+	return node, n.save()
+}
+
+// start starts a node's process and returns when its API answers.
+func (n *Net) start(ctx context.Context, node Node) (Node, error) {
 	log, err := os.OpenFile(filepath.Join(filepath.Dir(node.Home), "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return Node{}, fmt.Errorf("testnet: %w", err)
 	}
 	defer log.Close()
+	cmd := n.command(node)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = detached() // a Ctrl-C for us is not one for the network
 	if err := cmd.Start(); err != nil {
@@ -68,37 +98,13 @@ func (n *Net) Add(ctx context.Context, spec Spec) (Node, error) {
 	return n.awaitAPI(ctx, node, kid)
 }
 
-// prepare gives a new node its index, directory and command.
-func (n *Net) prepare(ctx context.Context, spec Spec) (Node, *exec.Cmd, error) {
-	binary, checkout, err := n.build(ctx, spec)
-	if err != nil {
-		return Node{}, nil, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	node := Node{Index: len(n.state.Nodes) + 1}
-	node.Home = filepath.Join(n.dir, fmt.Sprintf("n%d", node.Index), "home")
-	if err := os.MkdirAll(node.Home, 0o700); err != nil {
-		return Node{}, nil, fmt.Errorf("testnet: %w", err)
-	}
-	args := []string{"daemon", "start", "--foreground"}
-	if binary != "" {
-		args = []string{"run", "--", binary}
-	}
-	cmd := exec.Command(n.state.Binary, args...)
-	cmd.Dir = checkout
-	if cmd.Dir == "" {
-		cmd.Dir = node.Home
-	}
-	listen := spec.Listen
-	if listen == nil {
-		listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0/tls"}
-	}
-	cmd.Env = append(os.Environ(), "CELL_HOME="+node.Home, "CELL_LISTEN="+strings.Join(listen, ","), "CELL_MDNS=false",
-		"CELL_BOOTSTRAP="+strings.Join(n.entryPoints(), ","), "CELL_KEY=", "CELL_DAEMON=off", "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true")
-	cmd.Env = append(append(cmd.Env, n.state.Env...), spec.Env...)
-	n.state.Nodes = append(n.state.Nodes, node)
-	return node, cmd, n.save()
+func (n *Net) command(node Node) *exec.Cmd {
+	cmd := exec.Command(n.state.Binary, node.Args...)
+	cmd.Dir = node.Dir
+	cmd.Env = append(os.Environ(), "CELL_HOME="+node.Home, "CELL_LISTEN="+strings.Join(node.Listen, ","), "CELL_MDNS=false",
+		"CELL_BOOTSTRAP="+strings.Join(node.Entry, ","), "CELL_KEY=", "CELL_DAEMON=off", "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true")
+	cmd.Env = append(append(cmd.Env, n.state.Env...), node.Env...)
+	return cmd
 }
 
 // maxEntryPoints is how many of the network's nodes a new one is told.

@@ -76,6 +76,12 @@ type Node struct {
 	API     string   `json:"api"`            // path of its socket
 	Cell    string   `json:"cell,omitempty"` // repository@tag, if it has an instance
 	State   string   `json:"state"`          // running, killed, stopped
+
+	Args   []string `json:"args"`          // of the command that it runs
+	Dir    string   `json:"dir"`           // where it runs
+	Listen []string `json:"listen"`        // where it is told to listen
+	Entry  []string `json:"entry"`         // the entry points that it is told
+	Env    []string `json:"env,omitempty"` // of its own
 }
 
 // Client returns a client of the node's API, which the caller closes.
@@ -118,26 +124,54 @@ func Up(ctx context.Context, cfg Config) (_ *Net, err error) {
 	if _, err := n.Add(ctx, specs[0]); err != nil {
 		return nil, err
 	}
-	var wg sync.WaitGroup
-	errs := make([]error, len(specs))
 	// A machine whose processor is all taken by nodes that start is one on which the others look dead.
-	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))
-	for i, spec := range specs[1:] {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			node, err := n.Add(ctx, spec)
-			if err == nil {
-				err = n.nodeReady(ctx, node, true)
-			}
-			errs[i] = err
-		})
-	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
+	err = each(specs[1:], 2*runtime.GOMAXPROCS(0), func(spec Spec) error {
+		node, err := n.Add(ctx, spec)
+		if err != nil {
+			return err
+		}
+		return n.nodeReady(ctx, node, true)
+	})
+	if err != nil {
 		return nil, err
 	}
 	return n, n.ready(ctx)
+}
+
+// Restart kills every running node and starts them all again at once, as after a power cut: with the homes and addresses
+// that they had. It returns when every node has joined the network and every instance is announced.
+func (n *Net) Restart(ctx context.Context) error {
+	nodes := n.Running()
+	if err := each(nodes, len(nodes), func(node Node) error { return n.Kill(node.Index) }); err != nil {
+		return err
+	}
+	err := each(nodes, len(nodes), func(node Node) error {
+		if len(node.Addrs) > 0 {
+			node.Listen = node.Addrs
+		}
+		_, err := n.start(ctx, node)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return n.ready(ctx)
+}
+
+// each calls f for every element, so many at a time.
+func each[T any](list []T, atOnce int, f func(T) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, len(list))
+	slots := make(chan struct{}, max(atOnce, 1))
+	for i, e := range list {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			errs[i] = f(e)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // plan returns what each node is: first those without an instance, then the instances.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,6 +96,19 @@ func TestANetworkLivesAndLeavesNothing(t *testing.T) {
 	}
 	if got := found(t, nodes[0]); len(got) != 2 || !got[nodes[1].Peer] || !got[nodes[2].Peer] {
 		t.Errorf("node 1 finds %v", got)
+	}
+
+	if err := n.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, node := range n.Nodes() {
+		if was := nodes[i]; node.PID == was.PID || node.Peer != was.Peer || !slices.Equal(node.Addrs, was.Addrs) {
+			t.Errorf("after the restart %+v is %+v", was, node)
+		}
+	}
+	nodes = n.Nodes()
+	if got := found(t, nodes[0]); len(got) != 2 {
+		t.Errorf("after the restart node 1 finds %v", got)
 	}
 
 	// Another process steers the same network.

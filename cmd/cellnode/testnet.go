@@ -31,7 +31,7 @@ func newTestnet(g *globals) *cobra.Command {
 	cmd.AddCommand(testnetUp(g, &dir), testnetStatus(g, &dir),
 		testnetEnd(&dir, "kill", "End a node as a power cut would", (*testnet.Net).Kill),
 		testnetEnd(&dir, "stop", "Ask a node to leave, and wait until it has ended", func(n *testnet.Net, i int) error { return n.Stop(i, stopGrace) }),
-		testnetDown(g, &dir))
+		testnetRestart(g, &dir), testnetDown(g, &dir))
 	return cmd
 }
 
@@ -122,6 +122,26 @@ func testnetEnd(dir *string, verb, help string, end func(*testnet.Net, int) erro
 				return err
 			}
 			return end(n, index)
+		},
+	}
+}
+
+func testnetRestart(g *globals, dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "restart",
+		Short: "Kill every node, start all at once, and return when they have found each other again",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := testnet.Open(*dir)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := g.context(cmd, upTimeout)
+			defer cancel()
+			if err := n.Restart(ctx); err != nil {
+				return err
+			}
+			return printNodes(cmd, g, n)
 		},
 	}
 }
