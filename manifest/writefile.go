@@ -6,18 +6,35 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+	"strings"
+	"time"
 )
+
+// abandoned is the age at which a temporary file is taken for one that a killed process has left. A write takes
+// milliseconds; flushing 64 MiB to a slow disk may take half a minute.
+const abandoned = 10 * time.Minute
 
 // WriteFile puts data at path in one step: whoever reads path, also after a crash, finds the old content or the new,
 // whole. It writes a temporary file in the same folder with exactly perm, flushes it to disk, renames it over path and
-// flushes the folder. The folder must exist. On an error path is as it was and the temporary file is gone.
+// flushes the folder. The folder must exist. On an error path is as it was and the temporary file is gone; what a killed
+// process has left of a write to the same path is cleared away ten minutes later, by the next write.
 func WriteFile(path string, data []byte, perm fs.FileMode) error {
+	return put(path, data, perm, rename)
+}
+
+// CreateFile is WriteFile for a path where nothing may be replaced: if something is there it is left as it is, and the
+// error is fs.ErrExist.
+func CreateFile(path string, data []byte, perm fs.FileMode) error {
+	return put(path, data, perm, linkNew)
+}
+
+func put(path string, data []byte, perm fs.FileMode, place func(temp, path string) error) error {
 	temp, err := writeTemp(path, data, perm)
 	if err != nil {
 		return fmt.Errorf("manifest: write %s: %w", path, err)
 	}
-	if err := os.Rename(temp, path); err != nil {
+	clearAbandoned(path, temp)
+	if err := place(temp, path); err != nil {
 		return fmt.Errorf("manifest: write %s: %w", path, errors.Join(err, os.Remove(temp)))
 	}
 	if err := syncFolder(filepath.Dir(path)); err != nil {
@@ -26,9 +43,27 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	return nil
 }
 
+// linkNew gives a complete file its name, unless that is taken.
+func linkNew(temp, path string) error {
+	err := os.Link(temp, path)
+	if err == nil {
+		return os.Remove(temp)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	// A file system without hard links, where looking and renaming are two steps.
+	if _, absent := os.Lstat(path); !errors.Is(absent, fs.ErrNotExist) {
+		return errors.Join(absent, fs.ErrExist)
+	}
+	return rename(temp, path)
+}
+
+func tempPrefix(path string) string { return "." + filepath.Base(path) + ".tmp-" }
+
 // writeTemp leaves a complete file beside path and returns its name; on an error it leaves nothing.
 func writeTemp(path string, data []byte, perm fs.FileMode) (name string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp-*")
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix(path)+"*")
 	if err != nil {
 		return "", err
 	}
@@ -49,19 +84,25 @@ func writeTemp(path string, data []byte, perm fs.FileMode) (name string, err err
 	return f.Name(), f.Sync()
 }
 
-// syncFolder makes the rename last. Some file systems cannot flush a folder; there is nothing to be done about it.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
+// clearAbandoned removes what killed processes have left of writes to path. Age is measured against the temporary file
+// of this write, by the file system's own clock. What cannot be removed stays: it is in nobody's way.
+func clearAbandoned(path, temp string) {
+	dir := filepath.Dir(path)
+	own, err := os.Lstat(temp)
 	if err != nil {
-		return err
+		return
 	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !unsyncable(err) {
-		return err
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
 	}
-	return nil
-}
-
-func unsyncable(err error) bool {
-	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL)
+	for _, e := range entries {
+		rest, ours := strings.CutPrefix(e.Name(), tempPrefix(path))
+		if !ours || strings.Trim(rest, "0123456789") != "" {
+			continue
+		}
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && own.ModTime().Sub(info.ModTime()) > abandoned {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }

@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 func TestWriteFileReplacesContentAndMode(t *testing.T) {
@@ -81,5 +83,69 @@ func checkAlone(t *testing.T, path string) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 || entries[0].Name() != filepath.Base(path) {
 		t.Errorf("beside %s lies %v, %v", path, entries, err)
+	}
+}
+
+func TestCreateFileNeverReplaces(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	if err := CreateFile(path, []byte("first"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	checkAlone(t, path)
+	if err := CreateFile(path, []byte("second"), 0o600); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("second: %v, want fs.ErrExist", err)
+	}
+	checkAlone(t, path)
+	if got, err := os.ReadFile(path); err != nil || string(got) != "first" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// One of many makes the file, and it is one of theirs.
+func TestCreateFileHasOneWinner(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	errs := make([]error, 8)
+	var writers sync.WaitGroup
+	for i := range errs {
+		writers.Go(func() { errs[i] = CreateFile(path, []byte{byte(i)}, 0o600) })
+	}
+	writers.Wait()
+	winner := slices.Index(errs, nil)
+	got, err := os.ReadFile(path)
+	if err != nil || winner < 0 || !bytes.Equal(got, []byte{byte(winner)}) || slices.ContainsFunc(errs[winner+1:], func(e error) bool { return e == nil }) {
+		t.Errorf("%v, %v: %v", got, err, errs)
+	}
+	checkAlone(t, path)
+}
+
+// What a killed process has left goes with the next write to the same path; what is younger, or another's, stays.
+func TestAbandonedTemporaryFilesAreCleared(t *testing.T) {
+	dir := t.TempDir()
+	old, now := time.Now().Add(-abandoned-time.Minute), time.Now()
+	files := map[string]time.Time{
+		".file.tmp-123":   old, // goes
+		".file.tmp-456":   now,
+		".file.tmp-12x":   old,
+		".other.tmp-123":  old,
+		"file.tmp-123":    old,
+		".file.json.tmp-": old,
+	}
+	for name, at := range files {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name := range files {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		if gone := errors.Is(err, fs.ErrNotExist); gone != (name == ".file.tmp-123") {
+			t.Errorf("%s: gone is %v", name, gone)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math"
 	"os"
 	"strconv"
@@ -17,18 +18,19 @@ import (
 // is what others hold of this peer, 0 where that is unknown: a node that meets a record of its own with a greater
 // incarnation jumps over it.
 //
-// A file that does not hold a number is an error; it is not replaced, for the true number may be greater than the clock.
-func (k *Key) Incarnation(above uint64) (uint64, error) {
+// A file that does not hold a number is moved aside to NAME.inc.bad, said once to log (nil: nobody), and counts as lost.
+func (k *Key) Incarnation(above uint64, log *slog.Logger) (uint64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	last, err := readIncarnation(k.incarnations)
+	var damaged *damagedError
+	if errors.As(err, &damaged) {
+		err = k.quarantine(damaged, log)
+	}
 	if err != nil {
 		return 0, err
 	}
 	last = max(last, above)
-	if last == math.MaxUint64 {
-		return 0, fmt.Errorf("home: %s: no incarnation is left after %d: take a new identity", k.incarnations, last)
-	}
 	next := max(last+1, uint64(max(0, time.Now().UnixMilli())))
 	if err := write(k.incarnations, []byte(strconv.FormatUint(next, 10)+"\n")); err != nil {
 		return 0, err
@@ -36,6 +38,26 @@ func (k *Key) Incarnation(above uint64) (uint64, error) {
 	return next, nil
 }
 
+// quarantine keeps the damaged file for whoever wants to look at it.
+func (k *Key) quarantine(damaged *damagedError, log *slog.Logger) error {
+	aside := k.incarnations + ".bad"
+	if err := os.Rename(k.incarnations, aside); err != nil {
+		return fmt.Errorf("%w: and it cannot be moved aside: %w", damaged, err)
+	}
+	if log != nil {
+		log.Warn("damaged incarnation moved aside; the clock counts", "path", aside, "err", damaged)
+	}
+	return nil
+}
+
+// damagedError says that a file of this room's own does not hold what was written to it.
+type damagedError struct{ path, holds string }
+
+func (e *damagedError) Error() string {
+	return fmt.Sprintf("home: %s holds %s, not an incarnation", e.path, e.holds)
+}
+
+// readIncarnation returns the number in the file, 0 where there is none, or a *damagedError.
 func readIncarnation(path string) (uint64, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,17 +70,15 @@ func readIncarnation(path string) (uint64, error) {
 		return 0, err
 	}
 	if info.Size() > 32 {
-		return 0, fmt.Errorf("home: %s holds %d bytes, not a number: %s", path, info.Size(), incarnationRemedy)
+		return 0, &damagedError{path, fmt.Sprintf("%d bytes", info.Size())}
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, fmt.Errorf("home: %w", err)
 	}
 	last, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("home: %s holds %q, not a number: %s", path, text, incarnationRemedy)
+	if err != nil || last == math.MaxUint64 { // none is left above the greatest
+		return 0, &damagedError{path, strconv.Quote(string(text))}
 	}
 	return last, nil
 }
-
-const incarnationRemedy = "remove it if this machine's clock was never ahead"

@@ -1,9 +1,12 @@
 package home
 
 import (
+	"bytes"
+	"log/slog"
 	"math"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,7 +52,7 @@ func TestIncarnationsOnlyGrow(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		last := uint64(0)
 		for _, above := range rapid.SliceOfN(rapid.Uint64Range(0, 1<<50), 1, 5).Draw(rt, "above") {
-			got, err := key.Incarnation(above)
+			got, err := key.Incarnation(above, nil)
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -64,21 +67,46 @@ func TestIncarnationsOnlyGrow(t *testing.T) {
 	})
 }
 
-func TestDamagedIncarnationIsAnError(t *testing.T) {
-	for _, text := range []string{"", "soon", "-1", "99999999999999999999", strconv.FormatUint(math.MaxUint64, 10)} {
+// A file that a disk has damaged is kept aside and said once; the life goes on by the clock.
+func TestDamagedIncarnationIsMovedAside(t *testing.T) {
+	for _, text := range []string{"", "soon", "-1", "99999999999999999999", strconv.FormatUint(math.MaxUint64, 10), strings.Repeat("1", 33)} {
 		d := open(t)
 		key := take(t, d, "exchange")
 		if err := os.WriteFile(key.incarnations, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := key.Incarnation(0)
-		wantError(t, err, key.incarnations)
+		var said bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&said, nil))
+		first, err := key.Incarnation(0, log)
+		if clock := uint64(time.Now().UnixMilli()); err != nil || first > clock || first < clock-60_000 {
+			t.Errorf("%q: %d, %v; want the clock", text, first, err)
+		}
+		if second, err := key.Incarnation(0, log); err != nil || second <= first {
+			t.Errorf("%q: %d after %d, %v", text, second, first, err)
+		}
+		if n := strings.Count(said.String(), key.incarnations+".bad"); n != 1 {
+			t.Errorf("%q: said %d times:\n%s", text, n, &said)
+		}
+		if kept, err := os.ReadFile(key.incarnations + ".bad"); err != nil || string(kept) != text {
+			t.Errorf("%q: kept %q, %v", text, kept, err)
+		}
 	}
+}
+
+// What is no file of one's own is not damage but a fault of whoever put it there.
+func TestIncarnationThatIsNoFileIsAnError(t *testing.T) {
+	d := open(t)
+	key := take(t, d, "exchange")
+	if err := os.Mkdir(key.incarnations, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := key.Incarnation(0, nil)
+	wantError(t, err, key.incarnations, "a directory, not a file", "move it away")
 }
 
 func incarnation(t *testing.T, key *Key, above uint64) uint64 {
 	t.Helper()
-	n, err := key.Incarnation(above)
+	n, err := key.Incarnation(above, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func TestCellKeyIsALineOrAPath(t *testing.T) {
 			if key.Peer != stored.Peer || key.Name != "CELL_KEY" {
 				t.Errorf("got %s %s, want the key of CELL_KEY", key.Name, key.Peer)
 			}
-			if n, err := key.Incarnation(0); err != nil || n == 0 {
+			if n, err := key.Incarnation(0, nil); err != nil || n == 0 {
 				t.Errorf("Incarnation: %d, %v", n, err)
 			}
 			if _, err := d.Key("other"); !errors.Is(err, ErrHeld) {

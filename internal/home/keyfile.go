@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,7 +45,10 @@ func WriteKey(path string, priv crypto.PrivKey) error {
 	if err != nil {
 		return err
 	}
-	return createFile(path, []byte(line+"\n"), 0o600)
+	if err := manifest.CreateFile(path, []byte(line+"\n"), 0o600); err != nil {
+		return fmt.Errorf("home: %w", err)
+	}
+	return nil
 }
 
 func readKey(path string) (crypto.PrivKey, error) {
@@ -100,29 +101,4 @@ func parseEnvironmentKey(value string) (crypto.PrivKey, error) {
 			value, info.Mode().Perm(), value)
 	}
 	return readKey(value)
-}
-
-// createFile writes data to a new file: whole or not at all, and fs.ErrExist if there is one already.
-func createFile(path string, data []byte, perm fs.FileMode) error {
-	temp := fmt.Sprintf("%s.new-%d-%x", path, os.Getpid(), rand.Uint64())
-	if err := manifest.WriteFile(temp, data, perm); err != nil {
-		return fmt.Errorf("home: %w", err)
-	}
-	defer os.Remove(temp)
-	err := os.Link(temp, path)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		// A file system without hard links. Callers hold the name's lock, so look-then-rename is theirs alone.
-		if _, absent := os.Lstat(path); errors.Is(absent, fs.ErrNotExist) {
-			err = os.Rename(temp, path)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("home: %w", err)
-	}
-	// The link should last, but a key that a power cut takes back is made anew: no reason to fail.
-	if dir, err := os.Open(filepath.Dir(path)); err == nil {
-		_ = dir.Sync()
-		dir.Close()
-	}
-	return nil
 }

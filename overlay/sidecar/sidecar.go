@@ -157,7 +157,7 @@ func (s *Sidecar) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	incarnation, err := s.key.Incarnation(0)
+	incarnation, err := s.key.Incarnation(0, s.log)
 	if err != nil {
 		return err
 	}
