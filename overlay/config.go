@@ -30,6 +30,11 @@ type Config struct {
 	NoDHT, Amino bool
 	// MDNS finds and is found on the local network.
 	MDNS bool
+	// NoPortMapping leaves the router alone; else it is asked for a port (UPnP, NAT-PMP).
+	NoPortMapping bool
+	// Connections is how many libp2p connections there may be before idle ones are closed, down to half of that; zero
+	// means 192.
+	Connections int
 	// Profile is the gossip profile; the zero value means gossip.WAN(), or gossip.LAN() for a node that listens on
 	// loopback only.
 	Profile gossip.Profile
@@ -49,6 +54,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Connections == 0 {
+		c.Connections = defaultConnections
 	}
 	if c.Profile == (gossip.Profile{}) {
 		c.Profile = gossip.WAN()

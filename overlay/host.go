@@ -18,12 +18,9 @@ import (
 	"github.com/cellnode/cellnode/internal/link"
 )
 
-// The connection manager lets connections grow to connsHigh and then closes idle ones down to connsLow. Gossip
-// neighbours and DHT neighbours are protected.
-const (
-	connsLow  = 96
-	connsHigh = 192
-)
+// defaultConnections is how far the connection manager lets connections grow before it closes idle ones, down to half.
+// Gossip neighbours and DHT neighbours are protected.
+const defaultConnections = 192
 
 // The time that a dial may take, to the open Internet and to a private address. libp2p's own are 15 s and 5 s; a
 // look-up in the DHT waits for the slowest of the peers that it asks, and some of those are always dead.
@@ -73,7 +70,7 @@ func (n *Node) hostOptions(listen []ma.Multiaddr) ([]libp2p.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	conns, err := connmgr.NewConnManager(connsLow, connsHigh)
+	conns, err := connmgr.NewConnManager(n.cfg.Connections/2, n.cfg.Connections)
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
@@ -96,7 +93,10 @@ func (n *Node) hostOptions(listen []ma.Multiaddr) ([]libp2p.Option, error) {
 		// that, and there is no NAT to cross. Identify's address discovery stalls virtual time.
 		return append(opts, libp2p.DisableRelay(), libp2p.DisableIdentifyAddressDiscovery()), nil
 	}
-	return append(opts, libp2p.EnableAutoNATv2(), libp2p.EnableHolePunching(), libp2p.NATPortMap()), nil
+	if !n.cfg.NoPortMapping {
+		opts = append(opts, libp2p.NATPortMap())
+	}
+	return append(opts, libp2p.EnableAutoNATv2(), libp2p.EnableHolePunching()), nil
 }
 
 // connManager makes the manager of the UDP sockets that libp2p and cell/1 share.

@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
 	"slices"
 
 	"github.com/cellnode/cellnode/manifest"
 	"github.com/libp2p/go-libp2p/core/peer"
-	ma "github.com/multiformats/go-multiaddr"
 )
 
 // Limits of a configuration.
@@ -20,6 +18,10 @@ const (
 	maxBootstrap  = 256     // entries
 	maxListen     = 16
 	maxAdvertise  = 4 // as many as an instance record holds
+
+	minConnections     = 16 // gossip and DHT neighbours of a small network
+	maxConnections     = 1 << 20
+	defaultConnections = 192
 )
 
 // DHT says which rendezvous network a node is part of.
@@ -32,21 +34,19 @@ const (
 	DHTAmino DHT = "amino" // the public IPFS DHT
 )
 
-// Config is the settings of this machine's nodes: config.toml, where CELL_BOOTSTRAP, CELL_LISTEN, CELL_ADVERTISE (comma
-// separated), CELL_DHT and CELL_MDNS stand in for the key of that name. An empty variable counts as unset. The keys of
-// config.toml are flat and their order means nothing:
-//
-//	bootstrap = ["/ip4/192.0.2.7/udp/40000/quic-v1/p2p/12D3…", "git.example.org/net/entry@v1"]
-//	listen    = ["/ip4/0.0.0.0/udp/40000/quic-v1", "/ip4/0.0.0.0/tcp/40000/tls"]
-//	advertise = ["/ip4/203.0.113.9/udp/40000/quic-v1"]
-//	dht       = true     # false, or "amino"
-//	mdns      = true
+// Config is the settings of this machine's nodes. docs/configuration.md is its reference; [Settings] lists the keys.
 type Config struct {
-	Bootstrap []string // entry points: multiaddrs that end in /p2p/PEER, and cells whose seed lists serve as such
-	Listen    []string // multiaddrs to bind, never empty; default DefaultListen
-	Advertise []string // multiaddrs to announce besides those found out, at most 4; for port forwardings
-	DHT       DHT      // default DHTOn
-	MDNS      bool     // find and be found on the local network; default true
+	Bootstrap   []string // entry points: multiaddrs that end in /p2p/PEER, and cells whose seed lists serve as such
+	Listen      []string // multiaddrs to bind, never empty; default DefaultListen
+	Advertise   []string // multiaddrs to announce besides those found out, at most 4; for port forwardings
+	DHT         DHT      // default DHTOn
+	MDNS        bool     // find and be found on the local network; default true
+	PortMapping bool     // ask the router for a port (UPnP, NAT-PMP); default true
+	Connections int      // libp2p connections to grow to before idle ones are closed; default 192, at least 16
+}
+
+func defaults() Config {
+	return Config{Listen: DefaultListen(), DHT: DHTOn, MDNS: true, PortMapping: true, Connections: defaultConnections}
 }
 
 // DefaultListen is UDP 40000 for everything and TCP 40000 for the direct path, on every address of the machine.
@@ -59,37 +59,31 @@ func DefaultListen() []string {
 	}
 }
 
-// Config reads config.toml, which may be absent, and the environment.
-func (d *Dir) Config() (Config, error) {
-	path := d.Path("config.toml")
-	file, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return ParseConfig(path, nil, os.Getenv)
+// Config reads config.toml, which may be absent, the environment, and further layers above that.
+func (d *Dir) Config(above ...Layer) (Config, error) {
+	path := d.ConfigPath()
+	data, err := ReadConfig(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Config{}, err
 	}
+	return ParseConfig(path, data, append([]Layer{Environment(os.Getenv)}, above...)...)
+}
+
+// ConfigPath is where the settings of this directory's nodes stand.
+func (d *Dir) ConfigPath() string { return d.Path("config.toml") }
+
+// ReadConfig returns the text of a settings file, capped just above what ParseConfig takes.
+func ReadConfig(path string) ([]byte, error) {
+	file, err := os.Open(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("home: %w", err)
+		return nil, fmt.Errorf("home: %w", err)
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxConfigFile+1))
 	if err != nil {
-		return Config{}, fmt.Errorf("home: %w", err)
+		return nil, fmt.Errorf("home: %w", err)
 	}
-	return ParseConfig(path, data, os.Getenv)
-}
-
-// ParseConfig decodes and checks the text of a config.toml, which path names in errors, and the environment that getenv
-// gives (nil: none). Unknown keys are errors that name the nearest known one.
-func ParseConfig(path string, data []byte, getenv func(string) string) (Config, error) {
-	c := Config{Listen: DefaultListen(), DHT: DHTOn, MDNS: true}
-	if err := c.readFile(path, data); err != nil {
-		return Config{}, err
-	}
-	if getenv != nil {
-		if err := c.readEnvironment(getenv); err != nil {
-			return Config{}, err
-		}
-	}
-	return c, nil
+	return data, nil
 }
 
 // Peers returns the entry points that are addresses, one AddrInfo a peer, in the order of their first mention.
@@ -125,55 +119,3 @@ func (c Config) Cells() []manifest.Cell {
 }
 
 func isAddress(entry string) bool { return entry != "" && entry[0] == '/' }
-
-// checkBootstrap takes /…/p2p/PEER and REPOSITORY@TAG.
-func checkBootstrap(entry string) error {
-	if !isAddress(entry) {
-		_, err := manifest.ParseCell(entry)
-		return err
-	}
-	info, err := peer.AddrInfoFromString(entry)
-	if err != nil || len(info.Addrs) == 0 {
-		return fmt.Errorf("want an address that ends in /p2p/PEER, as /ip4/192.0.2.7/udp/40000/quic-v1/p2p/12D3…")
-	}
-	return nil
-}
-
-func checkListen(entry string) error {
-	_, err := parseAddress(entry)
-	return err
-}
-
-func checkAdvertise(entry string) error {
-	addr, err := parseAddress(entry)
-	if err != nil {
-		return err
-	}
-	if addr.ip.IsUnspecified() || addr.port == "0" {
-		return fmt.Errorf("want an address and port that others can dial")
-	}
-	return nil
-}
-
-// errAddress describes the two shapes that a node listens on.
-var errAddress = errors.New("want /ip4/ADDRESS/udp/PORT/quic-v1 or /ip4/ADDRESS/tcp/PORT/tls, or the same with /ip6")
-
-type address struct {
-	ip   net.IP
-	port string
-}
-
-func parseAddress(entry string) (address, error) {
-	addr, err := ma.NewMultiaddr(entry)
-	if err != nil || len(addr) != 3 {
-		return address{}, errAddress
-	}
-	code := [3]int{addr[0].Protocol().Code, addr[1].Protocol().Code, addr[2].Protocol().Code}
-	isIP := code[0] == ma.P_IP4 || code[0] == ma.P_IP6
-	isUDP := code[1] == ma.P_UDP && code[2] == ma.P_QUIC_V1
-	isTCP := code[1] == ma.P_TCP && code[2] == ma.P_TLS
-	if !isIP || !(isUDP || isTCP) {
-		return address{}, errAddress
-	}
-	return address{ip: net.IP(addr[0].RawValue()), port: addr[1].Value()}, nil
-}

@@ -19,7 +19,7 @@ func TestAbsentConfigIsTheDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Config{Listen: DefaultListen(), DHT: DHTOn, MDNS: true}
+	want := defaults()
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
@@ -32,12 +32,14 @@ func TestConfigIsReadWhateverTheOrderOfItsKeys(t *testing.T) {
 		`advertise = ["/ip4/203.0.113.9/udp/41000/quic-v1"]`,
 		`dht = "amino"`,
 		`mdns = false`,
+		`port_mapping = false`,
+		`connections = 64`,
 	}
 	want := Config{
 		Bootstrap: []string{addrA, "git.example.org/net/entry@v1", addrB},
 		Listen:    []string{"/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0/tls"},
 		Advertise: []string{"/ip4/203.0.113.9/udp/41000/quic-v1"},
-		DHT:       DHTAmino,
+		DHT:       DHTAmino, Connections: 64,
 	}
 	d := open(t)
 	for range 2 {
@@ -80,9 +82,10 @@ func TestEnvironmentStandsInForTheFile(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			want := Config{Bootstrap: []string{addrB}, Listen: DefaultListen(), DHT: DHTOff}
+			want := defaults()
+			want.Bootstrap, want.DHT, want.MDNS = []string{addrB}, DHTOff, false
 			tt.want(&want)
-			got, err := ParseConfig("config.toml", file, func(name string) string { return tt.env[name] })
+			got, err := ParseConfig("config.toml", file, Environment(func(name string) string { return tt.env[name] }))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,7 +99,7 @@ func TestEnvironmentStandsInForTheFile(t *testing.T) {
 func TestBadConfigIsOneClearLine(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{`bootsrap = []`, "config.toml: bootsrap is not a known key; did you mean bootstrap?"},
-		{`color = "red"`, "color is not a known key; known are advertise, bootstrap, dht, listen, mdns"},
+		{`color = "red"`, "color is not a known key; known are advertise, bootstrap, connections, dht, listen, mdns, port_mapping"},
 		{"[dht]\nmode = 1", `dht is map[mode:1]: write true, false or "amino"`},
 		{"mdns = true\nlisten = [", "config.toml:2: "},
 		{`bootstrap = "x"`, "bootstrap is x: write an array"},
@@ -113,15 +116,17 @@ func TestBadConfigIsOneClearLine(t *testing.T) {
 		{`advertise = ["/ip4/203.0.113.9/udp/0/quic-v1"]`, "others can dial"},
 		{`advertise = ["a", "b", "c", "d", "e"]`, "at most 4"},
 		{`dht = "on"`, `write true, false or "amino"`},
+		{`connections = 3`, "connections is 3: write a number from 16 to"},
+		{`connections = "many"`, "connections is many: write a number"},
 		{`mdns = 1`, "mdns is 1: write true or false"},
 	}
 	for _, tt := range tests {
-		_, err := ParseConfig("config.toml", []byte(tt.text), nil)
+		_, err := ParseConfig("config.toml", []byte(tt.text))
 		wantError(t, err, tt.want, "home: config.toml:")
 	}
-	_, err := ParseConfig("config.toml", nil, func(name string) string {
+	_, err := ParseConfig("config.toml", nil, Environment(func(name string) string {
 		return map[string]string{"CELL_LISTEN": "/ip4/1.2.3.4/tcp/1"}[name]
-	})
+	}))
 	wantError(t, err, `home: CELL_LISTEN[0] is "/ip4/1.2.3.4/tcp/1"`)
 }
 
@@ -141,7 +146,7 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte("listen = [\"/ip6/::/tcp/1/tls\"]\ndht = \"amino\"\nmdns = false"))
 	f.Add([]byte("[a]\nb.c = [[{}]]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		c, err := ParseConfig("config.toml", text, nil)
+		c, err := ParseConfig("config.toml", text)
 		if err == nil && (len(c.Listen) == 0 || len(c.Advertise) > maxAdvertise || len(c.Bootstrap) > maxBootstrap) {
 			t.Errorf("%q gave %+v", text, c)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -13,16 +14,28 @@ import (
 // A setter puts a value, as TOML decodes it, into a Config. Its errors begin where the key ends: " is …", "[2] is …".
 type setter func(c *Config, value any) error
 
-// settings are the keys of config.toml. The variable of a key is CELL_ and the key in capitals.
-var settings = map[string]setter{
-	"bootstrap": func(c *Config, v any) error { return setList(&c.Bootstrap, v, 0, maxBootstrap, checkBootstrap) },
-	"listen":    func(c *Config, v any) error { return setList(&c.Listen, v, 1, maxListen, checkListen) },
-	"advertise": func(c *Config, v any) error { return setList(&c.Advertise, v, 0, maxAdvertise, checkAdvertise) },
-	"dht":       setDHT,
-	"mdns":      setMDNS,
+// ParseConfig decodes and checks the text of a config.toml, which path names in errors, and the layers above it, the
+// last of which wins. The order of the keys means nothing. Unknown keys are errors that name the nearest known one.
+func ParseConfig(path string, data []byte, above ...Layer) (Config, error) {
+	c, _, err := read(path, data, above)
+	return c, err
 }
 
-func (c *Config) readFile(path string, data []byte) error {
+// read is ParseConfig; from says where each key that is not at its default was set.
+func read(path string, data []byte, above []Layer) (c Config, from map[string]string, err error) {
+	c, from = defaults(), map[string]string{}
+	if err := c.readFile(path, data, from); err != nil {
+		return Config{}, nil, err
+	}
+	for _, layer := range above {
+		if err := c.readLayer(layer, from); err != nil {
+			return Config{}, nil, err
+		}
+	}
+	return c, from, nil
+}
+
+func (c *Config) readFile(path string, data []byte, from map[string]string) error {
 	if len(data) > maxConfigFile {
 		return fmt.Errorf("home: %s: longer than %d bytes", path, maxConfigFile)
 	}
@@ -35,36 +48,46 @@ func (c *Config) readFile(path string, data []byte) error {
 		return fmt.Errorf("home: %s: %w", path, err)
 	}
 	for _, key := range slices.Sorted(maps.Keys(file)) {
-		set, known := settings[key]
-		if !known {
+		at := slices.IndexFunc(settings, func(s Setting) bool { return s.Key == key })
+		if at < 0 {
 			return fmt.Errorf("home: %s: %s is not a known key; %s", path, key, suggest(key))
 		}
-		if err := set(c, file[key]); err != nil {
+		if err := settings[at].set(c, file[key]); err != nil {
 			return fmt.Errorf("home: %s: %s%w", path, key, err)
 		}
+		from[key] = path
 	}
 	return nil
 }
 
-func (c *Config) readEnvironment(getenv func(string) string) error {
-	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		name := "CELL_" + strings.ToUpper(key)
-		text := strings.TrimSpace(getenv(name))
+func (c *Config) readLayer(layer Layer, from map[string]string) error {
+	for _, s := range settings {
+		name := layer.name(s)
+		text := strings.TrimSpace(layer.text(name))
 		if text == "" {
 			continue
 		}
-		var value any = text
-		switch {
-		case text == "true" || text == "false":
-			value = text == "true"
-		case key != "dht" && key != "mdns":
-			value = splitList(text)
-		}
-		if err := settings[key](c, value); err != nil {
+		if err := s.set(c, s.decode(text)); err != nil {
 			return fmt.Errorf("home: %s%w", name, err)
 		}
+		from[s.Key] = name
 	}
 	return nil
+}
+
+// decode makes of a text what TOML would have made of the value, so far as it can be.
+func (s Setting) decode(text string) any {
+	c := defaults()
+	if _, list := s.get(&c).([]string); list {
+		return splitList(text)
+	}
+	if text == "true" || text == "false" {
+		return text == "true"
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n
+	}
+	return text
 }
 
 func splitList(text string) []any {
@@ -120,18 +143,47 @@ func setDHT(c *Config, value any) error {
 	return nil
 }
 
-func setMDNS(c *Config, value any) error {
-	on, ok := value.(bool)
+// value is what config.toml takes for it.
+func (d DHT) value() any {
+	switch d {
+	case DHTOn:
+		return true
+	case DHTOff:
+		return false
+	}
+	return string(d)
+}
+
+func setBool(on *bool, value any) error {
+	given, ok := value.(bool)
 	if !ok {
 		return fmt.Errorf(" is %v: write true or false", value)
 	}
-	c.MDNS = on
+	*on = given
 	return nil
 }
 
-// suggest names the known key at the least edit distance from word, or all of them if none is near.
+func setNumber(n *int, value any, least, most int64) error {
+	given, ok := value.(int64)
+	if !ok || given < least || given > most {
+		return fmt.Errorf(" is %v: write a number from %d to %d", value, least, most)
+	}
+	*n = int(given)
+	return nil
+}
+
+// suggest names the key that was probably meant.
 func suggest(word string) string {
-	keys := slices.Sorted(maps.Keys(settings))
+	keys := make([]string, 0, len(settings))
+	for _, s := range settings {
+		keys = append(keys, s.Key)
+	}
+	slices.Sort(keys)
+	return nearest(word, keys)
+}
+
+// nearest names the one of keys at the least edit distance from word, or all of them if none is near.
+func nearest(word string, keys []string) string {
 	best := slices.MinFunc(keys, func(a, b string) int { return distance(word, a) - distance(word, b) })
 	if distance(word, best) > len(best)/2 {
 		return "known are " + strings.Join(keys, ", ")

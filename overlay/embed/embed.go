@@ -34,7 +34,7 @@ func start(ctx context.Context, h *home.Dir, log *slog.Logger) (client.Node, err
 	}
 	n, err := overlay.New(ctx, overlay.Config{
 		Key: key, Bootstrap: settings.Peers(), NoDHT: settings.DHT == home.DHTOff, Amino: settings.DHT == home.DHTAmino,
-		MDNS: settings.MDNS, Log: log,
+		MDNS: settings.MDNS, NoPortMapping: !settings.PortMapping, Connections: settings.Connections, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func start(ctx context.Context, h *home.Dir, log *slog.Logger) (client.Node, err
 // settingsOf reads config.toml and the environment, or the environment alone where there is no home.
 func settingsOf(h *home.Dir) (home.Config, error) {
 	if h == nil {
-		return home.ParseConfig("environment", nil, os.Getenv)
+		return home.ParseConfig("environment", nil, home.Environment(os.Getenv))
 	}
 	return h.Config()
 }

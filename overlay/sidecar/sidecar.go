@@ -293,7 +293,7 @@ func NodeConfig(dir *home.Dir, key crypto.PrivKey, log *slog.Logger) (overlay.Co
 	}
 	cfg := overlay.Config{
 		Key: key, Bootstrap: settings.Peers(), NoDHT: settings.DHT == home.DHTOff, Amino: settings.DHT == home.DHTAmino,
-		MDNS: settings.MDNS, Log: log,
+		MDNS: settings.MDNS, NoPortMapping: !settings.PortMapping, Connections: settings.Connections, Log: log,
 	}
 	if cfg.Listen, err = multiaddrs(settings.Listen); err != nil {
 		return overlay.Config{}, err
