@@ -61,8 +61,8 @@ bench-%: ## benchmarks of one room, such as bench-gossip
 fuzz: ## every fuzz test for FUZZTIME (20s)
 	tools/fuzz.sh $(FUZZTIME)
 
-test-long: ## scripts through the real command that take minutes
-	go test -count=1 -timeout 15m -vet=off -v -run TestLongScripts ./cmd/cellnode -args -long
+test-long: ## the real command in scripts that take minutes, and killed 1,000 times at changes of the disk
+	go test -count=1 -timeout 60m -vet=off -v -run 'TestLongScripts|TestKilledAtAnyChange' ./cmd/cellnode -args -long
 
 test-netns: ## tests in Linux network namespaces, with delay, loss and partitions
 	@unshare -Urn true || { echo "network namespaces are not allowed here: see man unshare"; exit 1; }

@@ -84,24 +84,32 @@ func writeTemp(path string, data []byte, perm fs.FileMode) (name string, err err
 	return f.Name(), f.Sync()
 }
 
-// clearAbandoned removes what killed processes have left of writes to path. Age is measured against the temporary file
-// of this write, by the file system's own clock. What cannot be removed stays: it is in nobody's way.
+// ClearUnfinished removes what killed processes have left of writes to path, however young. It is for a caller who
+// knows that nobody writes path at this moment. What cannot be removed stays: it is in nobody's way.
+func ClearUnfinished(path string) { clearTemps(path, func(fs.FileInfo) bool { return true }) }
+
+// clearAbandoned is ClearUnfinished while others may be writing path too. Age is measured against the temporary file of
+// this write, by the file system's own clock.
 func clearAbandoned(path, temp string) {
-	dir := filepath.Dir(path)
 	own, err := os.Lstat(temp)
 	if err != nil {
 		return
 	}
+	clearTemps(path, func(info fs.FileInfo) bool { return own.ModTime().Sub(info.ModTime()) > abandoned })
+}
+
+func clearTemps(path string, drop func(fs.FileInfo) bool) {
+	dir := filepath.Dir(path)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
 		rest, ours := strings.CutPrefix(e.Name(), tempPrefix(path))
-		if !ours || strings.Trim(rest, "0123456789") != "" {
+		if !ours || rest == "" || strings.Trim(rest, "0123456789") != "" {
 			continue
 		}
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && own.ModTime().Sub(info.ModTime()) > abandoned {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && drop(info) {
 			_ = os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}

@@ -148,4 +148,8 @@ func TestAbandonedTemporaryFilesAreCleared(t *testing.T) {
 			t.Errorf("%s: gone is %v", name, gone)
 		}
 	}
+	ClearUnfinished(filepath.Join(dir, "file"))
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) != len(files)-3 {
+		t.Errorf("with nobody writing, %v is left, %v", left, err)
+	}
 }

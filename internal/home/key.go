@@ -116,6 +116,7 @@ func (k *Key) Close() error {
 
 // loadOrCreate reads the identity at path, or makes one. The caller holds the identity's lock.
 func loadOrCreate(path string) (crypto.PrivKey, error) {
+	manifest.ClearUnfinished(path) // a key that was never used
 	priv, err := ReadKey(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return priv, err
