@@ -76,6 +76,7 @@ type DHT struct {
 	table   *table
 	size    estimator
 	addrs   signal        // fires when the host's addresses change
+	asked   chan struct{} // Revisit
 	entered chan struct{} // closed when the first round of entry points, with a look-up of the own id, is through, or the table filled before
 
 	life   context.Context // ends with Close
@@ -124,6 +125,7 @@ func start(c Config, node *kad.IpfsDHT) (*DHT, error) {
 		cfg: c, host: c.Host, kad: node, rpc: rpc, log: c.Log, life: ctx, cancel: cancel,
 		table:      newTable(node.RoutingTable().Size),
 		entered:    make(chan struct{}),
+		asked:      make(chan struct{}, 1),
 		announcers: make(map[cid.Cid]*Announcer),
 	}
 	d.wg.Go(func() { d.follow(ctx, sub) })
@@ -137,6 +139,9 @@ func start(c Config, node *kad.IpfsDHT) (*DHT, error) {
 
 // Size returns the number of peers in the routing table.
 func (d *DHT) Size() int { return d.kad.RoutingTable().Size() }
+
+// Peers returns the number of peers in the routing table, and a channel that is closed when that changes.
+func (d *DHT) Peers() (n int, changed <-chan struct{}) { return d.table.state() }
 
 // NetworkSize returns the estimated number of servers in the DHT; 0 before the first announcement or search.
 func (d *DHT) NetworkSize() int { return int(d.size.estimate()) }

@@ -3,6 +3,7 @@ package dht
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +26,7 @@ const (
 func (d *DHT) join(ctx context.Context) {
 	failed, tended := 0, 0
 	for ctx.Err() == nil {
-		n, changed := d.table.state()
+		n, moved := d.table.state()
 		if n == 0 && d.enter(ctx) {
 			n, tended = d.Size(), 0
 		}
@@ -34,14 +35,20 @@ func (d *DHT) join(ctx context.Context) {
 		if n > 0 {
 			wait = jitter(doubling(tendFirst, tended, tendEvery), rand.Float64())
 		}
-		switch up := d.idle(ctx, changed, wait); {
+		switch why := d.idle(ctx, moved, wait); {
 		case n == 0:
 			if failed++; failed == 1 {
 				d.log.Info("no other node reached yet", "entries", len(d.cfg.Bootstrap()))
 			}
-		case up:
+			if why == asked { // with others than before
+				failed = 0
+			}
+		case why == due:
 			failed, tended = 0, tended+1
 			d.tend(ctx)
+		case why == asked:
+			failed, tended = 0, 0
+			d.revisit(ctx)
 		default:
 			failed = 0
 		}
@@ -82,18 +89,46 @@ func (d *DHT) keepTable(ctx context.Context) {
 	}
 }
 
-// idle waits; it reports true when the time is up and false when the table or the addresses changed, or ctx ended.
-func (d *DHT) idle(ctx context.Context, changed <-chan struct{}, wait time.Duration) bool {
+// Revisit says that the entry points have others among them than before: those are visited at once, and not only when
+// the table is empty. It does not wait.
+func (d *DHT) Revisit() {
+	select {
+	case d.asked <- struct{}{}:
+	default:
+	}
+}
+
+// revisit dials the entry points that are not connected, and looks round if one of them answers: behind it there may be a
+// network of which nobody here has heard.
+func (d *DHT) revisit(ctx context.Context) {
+	strange := slices.DeleteFunc(d.entries(1<<10), func(e peer.AddrInfo) bool { return d.connected(e.ID) })
+	if len(strange) > 0 && d.dialAny(ctx, strange[:min(len(strange), entryParallel)]) {
+		d.Refresh(ctx)
+	}
+}
+
+// Why idle has ended.
+type wake int
+
+const (
+	due     wake = iota // the time is up
+	changed             // the table or the addresses changed, or ctx ended
+	asked               // the entry points changed
+)
+
+func (d *DHT) idle(ctx context.Context, table <-chan struct{}, wait time.Duration) wake {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
-	case <-changed:
+		return due
+	case <-d.asked:
+		return asked
+	case <-table:
 	case <-d.addrs.wait():
 	case <-ctx.Done():
 	}
-	return false
+	return changed
 }
 
 // entryWait is the pause after a failed round: doubling, with u in [0, 1) spreading the later half.

@@ -15,7 +15,7 @@ import (
 // then the public before the private, and loopback only where there is nothing else. At most as many as a record
 // takes.
 func (n *Node) advertised() []ma.Multiaddr {
-	candidates := slices.Clone(n.cfg.Advertise)
+	candidates := slices.Clone(n.live.get().Advertise)
 	found := n.dialable()
 	slices.SortStableFunc(found, func(a, b ma.Multiaddr) int { return rank(a) - rank(b) })
 	candidates = append(candidates, found...)

@@ -76,7 +76,7 @@ func (n *Node) hostOptions(listen []ma.Multiaddr) ([]libp2p.Option, error) {
 	}
 	opts := []libp2p.Option{
 		libp2p.Identity(n.cfg.Key), libp2p.Transport(libp2pquic.NewTransport), libp2p.UserAgent("cellnode/" + Version()),
-		libp2p.WithDialTimeout(dialTimeout), libp2p.SwarmOpts(swarm.WithDialTimeoutLocal(dialTimeoutLocal)),
+		libp2p.AddrsFactory(n.withAdvertised), libp2p.WithDialTimeout(dialTimeout), libp2p.SwarmOpts(swarm.WithDialTimeoutLocal(dialTimeoutLocal)),
 		libp2p.ResourceManager(limits), libp2p.ConnectionManager(conns), libp2p.ConnectionGater(&gater{trusted: n.trusts}),
 		// libp2p stops dialling UDP, or IPv6, after a hundred failures, which liars in the DHT can bring about; we have
 		// nothing but UDP.

@@ -2,6 +2,8 @@ package overlay
 
 import (
 	"context"
+	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -20,6 +22,10 @@ const (
 	meetMin  = time.Second
 	meetMax  = 30 * time.Second
 	meetKept = 5 * time.Minute
+
+	// meetGrown is how long after the network has doubled members are looked for again, and up to half of it more: by
+	// then those from beyond have announced themselves anew.
+	meetGrown = 20 * time.Second
 
 	// announceAfter is how long the first announcement waits for other members to be found, at most, and meetList how long
 	// it waits behind the first of them, who sends its list after its greeting. Who knows the others knows whether it is to announce: in a
@@ -41,16 +47,46 @@ func (i *Instance) keepMeeting(ctx context.Context) {
 		if len(i.gossip.Members()) > 1 {
 			pause = meetKept
 		}
-		select {
-		case <-ctx.Done():
+		if i.rest(ctx, pause); ctx.Err() != nil {
 			return
-		case <-i.look:
-		case <-time.After(pause):
 		}
 		if pause = min(2*pause, meetMax); len(i.gossip.Members()) > 1 {
 			pause = meetKept
 		}
 	}
+}
+
+// rest returns when it is time for another round: after pause, when one is asked for, or somewhat after the network has
+// become twice as large, which may have brought members from beyond it.
+func (i *Instance) rest(ctx context.Context, pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	before, changed := i.peers()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-i.look:
+			return
+		case <-timer.C:
+			return
+		case <-changed:
+		}
+		var now int
+		if now, changed = i.peers(); now/2 >= before {
+			before = math.MaxInt // the pause is shortened once
+			timer.Reset(min(pause, meetGrown+rand.N(meetGrown/2)))
+		}
+	}
+}
+
+// peers returns how many nodes the DHT knows, and a channel that is closed when that changes, or nil without a DHT.
+func (i *Instance) peers() (int, <-chan struct{}) {
+	if i.node.dht == nil {
+		return 0, nil
+	}
+	n, changed := i.node.dht.Peers()
+	return max(n, 1), changed
 }
 
 // Meet names instances that may be members, as a seed list does; they are tried at once and, while the instance is
@@ -59,6 +95,11 @@ func (i *Instance) Meet(seeds []manifest.Seed) {
 	i.mu.Lock()
 	i.seeds = slices.Clone(seeds)
 	i.mu.Unlock()
+	i.lookAround()
+}
+
+// lookAround asks keepMeeting for a round now.
+func (i *Instance) lookAround() {
 	select {
 	case i.look <- struct{}{}:
 	default:

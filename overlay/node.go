@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +43,8 @@ type Node struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
+	live live // what can change while the node runs
+
 	mu       sync.Mutex
 	serving  map[cid.Cid]*Instance
 	trackers map[string]*tracked
@@ -61,6 +64,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		cfg: cfg, log: cfg.Log, started: time.Now(),
 		serving: map[cid.Cid]*Instance{}, trackers: map[string]*tracked{},
 	}
+	n.live.set(Settings{Bootstrap: cfg.Bootstrap, Advertise: cfg.Advertise})
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -155,9 +159,11 @@ func (n *Node) public() bool {
 	return false
 }
 
-// entryPoints are the peers through which the node joins: those configured, and the seeds of the cells it serves.
+// entryPoints are the peers through which the node joins: those configured, the seeds of entry cells and of the cells it
+// serves, and neighbours.
 func (n *Node) entryPoints() []peer.AddrInfo {
-	list := append([]peer.AddrInfo(nil), n.cfg.Bootstrap...)
+	s := n.live.get()
+	list := slices.Concat(s.Bootstrap, seedInfos(s.Seeds, ""))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, i := range n.serving {
@@ -169,6 +175,14 @@ func (n *Node) entryPoints() []peer.AddrInfo {
 		list = append(list, n.lan.peers()...)
 	}
 	return list
+}
+
+// DHTPeers returns the number of nodes that the DHT knows; 0 without one.
+func (n *Node) DHTPeers() int {
+	if n.dht == nil {
+		return 0
+	}
+	return n.dht.Size()
 }
 
 // ID returns the node's peer ID.
@@ -188,7 +202,7 @@ func (n *Node) Listening() []ma.Multiaddr {
 
 // Notes returns what a person who runs the node should know, a line each.
 func (n *Node) Notes() []string {
-	notes := append([]string(nil), n.sockets.notes...)
+	notes := slices.Concat(n.sockets.notes, n.live.get().Notes)
 	if len(n.cfg.Listen) > 0 && !n.listensUDP() {
 		notes = append(notes, "no UDP address: the DHT and gossip reach others only outwards, and clients find this node by seed lists alone; add /ip4/0.0.0.0/udp/40000/quic-v1 to listen (and `sudo ufw allow 40000/udp`)")
 	}

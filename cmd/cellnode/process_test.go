@@ -75,9 +75,10 @@ func named(ts *testscript.TestScript, name string) *program {
 func send(ts *testscript.TestScript, neg bool, args []string) {
 	signals := map[string]os.Signal{
 		"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT, "KILL": syscall.SIGKILL,
+		"HUP": syscall.SIGHUP,
 	}
 	if neg || len(args) != 2 || signals[args[0]] == nil {
-		ts.Fatalf("usage: send TERM|INT|STOP|CONT|KILL NAME")
+		ts.Fatalf("usage: send TERM|INT|STOP|CONT|KILL|HUP NAME")
 	}
 	ts.Check(named(ts, args[1]).cmd.Process.Signal(signals[args[0]]))
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
-	"github.com/cellnode/cellnode/overlay"
+	"github.com/cellnode/cellnode/overlay/settings"
 	"github.com/cellnode/cellnode/overlay/sidecar"
 )
 
@@ -26,6 +26,7 @@ type runFlags struct {
 	upstream, cell, commit string
 	seedsPush              string
 	allowOpen              bool
+	settings               settingFlags
 }
 
 func newRun(g *globals) *cobra.Command {
@@ -55,6 +56,7 @@ container, say it with --cell and --commit.`,
 	cmd.Flags().StringVar(&f.commit, "commit", "", "the git commit that runs (with --cell)")
 	cmd.Flags().StringVar(&f.seedsPush, "seeds-push", "", "keep the list of active instances in the cell's repository true; with =URL, push there")
 	cmd.Flags().Lookup("seeds-push").NoOptDefVal = ownRepository
+	f.settings.register(cmd)
 	cmd.Flags().BoolVar(&f.allowOpen, "allow-open", false, "do not warn that the cell names no publishers")
 	return cmd
 }
@@ -70,11 +72,13 @@ func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) e
 	if err != nil {
 		return err
 	}
-	dir, err := openHome()
+	above := f.settings.layer()
+	dir, err := openHome(above)
 	if err != nil {
 		return err
 	}
 	cfg := sidecar.Config{
+		Above:    []home.Layer{above},
 		Instance: in, Seeds: seedReader{dir, log}, Upstream: f.upstream, Command: command, Home: dir, Log: log, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
 	}
 	if err := f.publish(&cfg, dir, log); err != nil {
@@ -90,6 +94,7 @@ func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) e
 	if in.Open && !f.allowOpen {
 		log.Warn("this cell is OPEN: its Cell.toml names no publishers, so anybody can answer as an instance of it, and clients must write allow_open = true", "cell", in.Cell.String())
 	}
+	defer onHangup(log, s.Reload)()
 	select {
 	case <-cmd.Context().Done():
 		return leave(s, log)
@@ -154,6 +159,7 @@ func leave(s *sidecar.Sidecar, log *slog.Logger) error {
 func newDaemon(g *globals) *cobra.Command {
 	cmd := &cobra.Command{Use: "daemon", Short: "The machine's node for clients"}
 	var foreground bool
+	var f settingFlags
 	start := &cobra.Command{
 		Use:   "start --foreground",
 		Short: "Run the machine's node: it finds cells for clients and carries the network, without an instance",
@@ -162,17 +168,18 @@ func newDaemon(g *globals) *cobra.Command {
 			if !foreground {
 				return usage("daemon start runs in the foreground only: pass --foreground, or let systemd keep it")
 			}
-			return runDaemon(cmd, g)
+			return runDaemon(cmd, g, f.layer())
 		},
 	}
 	start.Flags().BoolVar(&foreground, "foreground", false, "stay in the foreground until interrupted")
+	f.register(start)
 	cmd.AddCommand(start)
 	return cmd
 }
 
-func runDaemon(cmd *cobra.Command, g *globals) error {
+func runDaemon(cmd *cobra.Command, g *globals, above home.Layer) error {
 	log := g.log(cmd, slog.LevelInfo)
-	dir, err := openHome()
+	dir, err := openHome(above)
 	if err != nil {
 		return err
 	}
@@ -186,15 +193,12 @@ func runDaemon(cmd *cobra.Command, g *globals) error {
 		return err
 	}
 	defer key.Close()
-	cfg, err := sidecar.NodeConfig(dir, key.Priv, log)
-	if err != nil {
-		return err
-	}
-	n, err := overlay.New(cmd.Context(), cfg)
+	n, err := settings.Start(cmd.Context(), settings.Config{Key: key.Priv, Home: dir, Above: []home.Layer{above}, Log: log})
 	if err != nil {
 		return err
 	}
 	defer n.Close()
+	defer onHangup(log, n.Reload)()
 	api := daemon.Serve(l, daemon.ServerConfig{Node: n.API(), Check: home.SameUser, Log: log})
 	defer api.Close()
 	<-cmd.Context().Done()

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 //	exits CODE PROGRAM …      runs a program to its end, which must have this exit code
 //	refused CODE PROGRAM …    the same, and standard error is one line, standard output empty, the disk unchanged
 //	start NAME PROGRAM …      starts a program; what it writes is in $WORK/NAME.out and $WORK/NAME.err
-//	send SIGNAL NAME          sends it TERM, INT, STOP, CONT or KILL
+//	send SIGNAL NAME          sends it TERM, INT, STOP, CONT, KILL or HUP
 //	ends NAME CODE            waits for its end, which must have this exit code; -1: a signal has killed it
 //	waitfor REGEXP PROGRAM …  runs a program again and again until it ends well and its standard output matches
 //	eventually D RE NOT PROG … the same within D, and without a match of NOT

@@ -30,10 +30,11 @@ var Rooms = []Room{
 	{"dht", []string{"internal/record"}, "meets under a key on a host that it is given; it does not know who is alive"},
 	{"gossip", []string{"internal/record"}, "knows who is alive on a host that it is given; it does not know how members were met"},
 	{"overlay", []string{"dht", "gossip", "internal/daemon"}, "the only place where host, DHT and gossip come together"},
+	{"overlay/settings", []string{"overlay", "internal/source", "internal/home"}, "a node as its settings say, for whoever runs one; overlay itself is handed values and reads no file"},
 	{"overlay/sidecar", []string{
-		"overlay", "internal/source", "internal/home", "internal/health", "internal/pipe",
+		"overlay/settings", "internal/health", "internal/pipe",
 	}, "a service beside a node; a node embedded in a service needs none of it"},
-	{"overlay/embed", []string{"overlay", "client", "internal/home"}, "the only place where client and overlay meet: importing it is the choice to carry a node"},
+	{"overlay/embed", []string{"overlay/settings", "client"}, "the only place where client and overlay meet: importing it is the choice to carry a node"},
 	{"spawn", []string{"internal/source", "internal/link", "internal/health", "internal/home"}, "builds and runs instances; it neither finds nor announces them"},
 	{"client", []string{"internal/source", "internal/daemon", "internal/home", "internal/pipe"}, "from a name to a connection without a host, a swarm or a DHT (see Weights)"},
 	{"codegen", []string{"manifest"}, "interface in, code out: data only, nothing is fetched or run"},

@@ -11,13 +11,12 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"os"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
 
 	"github.com/cellnode/cellnode/client"
 	"github.com/cellnode/cellnode/internal/home"
-	"github.com/cellnode/cellnode/overlay"
+	"github.com/cellnode/cellnode/overlay/settings"
 )
 
 func init() { client.RegisterNode(start) }
@@ -28,24 +27,9 @@ func start(ctx context.Context, h *home.Dir, log *slog.Logger) (client.Node, err
 	if err != nil {
 		return nil, fmt.Errorf("embed: %w", err)
 	}
-	settings, err := settingsOf(h)
-	if err != nil {
-		return nil, err
-	}
-	n, err := overlay.New(ctx, overlay.Config{
-		Key: key, Bootstrap: settings.Peers(), NoDHT: settings.DHT == home.DHTOff, Amino: settings.DHT == home.DHTAmino,
-		MDNS: settings.MDNS, NoPortMapping: !settings.PortMapping, Connections: settings.Connections, Log: log,
-	})
+	n, err := settings.Start(ctx, settings.Config{Key: key, Home: h, DialOnly: true, Log: log})
 	if err != nil {
 		return nil, err
 	}
 	return n, nil
-}
-
-// settingsOf reads config.toml and the environment, or the environment alone where there is no home.
-func settingsOf(h *home.Dir) (home.Config, error) {
-	if h == nil {
-		return home.ParseConfig("environment", nil, home.Environment(os.Getenv))
-	}
-	return h.Config()
 }

@@ -11,9 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/crypto"
-	ma "github.com/multiformats/go-multiaddr"
-
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/health"
 	"github.com/cellnode/cellnode/internal/home"
@@ -21,6 +18,7 @@ import (
 	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/overlay"
+	"github.com/cellnode/cellnode/overlay/settings"
 )
 
 // Config says what to run a node beside.
@@ -37,6 +35,8 @@ type Config struct {
 	PublishURL string // empty: the cell's own
 	// Home holds the node's key, settings and sockets.
 	Home *home.Dir
+	// Above are layers over Home's settings and the environment, such as flags.
+	Above []home.Layer
 	// Out and Err take what Command prints; nil discards it.
 	Out, Err io.Writer
 	// Log may be nil.
@@ -54,7 +54,7 @@ type Sidecar struct {
 	log      *slog.Logger
 	key      *home.Key
 	claim    *home.Registration
-	node     *overlay.Node
+	node     *settings.Node
 	instance *overlay.Instance
 	command  *Command // nil with an upstream of its own
 	monitor  *health.Monitor
@@ -141,12 +141,8 @@ func (s *Sidecar) startService(ctx context.Context) (err error) {
 	return err
 }
 
-func (s *Sidecar) startNode(ctx context.Context) error {
-	cfg, err := NodeConfig(s.cfg.Home, s.key.Priv, s.log)
-	if err != nil {
-		return err
-	}
-	s.node, err = overlay.New(ctx, cfg)
+func (s *Sidecar) startNode(ctx context.Context) (err error) {
+	s.node, err = settings.Start(ctx, settings.Config{Key: s.key.Priv, Home: s.cfg.Home, Above: s.cfg.Above, Log: s.log})
 	return err
 }
 
@@ -218,7 +214,10 @@ func (s *Sidecar) register() error {
 }
 
 // Node returns the node, which the Sidecar owns.
-func (s *Sidecar) Node() *overlay.Node { return s.node }
+func (s *Sidecar) Node() *overlay.Node { return s.node.Node }
+
+// Reload reads the node's settings again, see settings.Node.
+func (s *Sidecar) Reload() error { return s.node.Reload() }
 
 // Done is closed when the service that Start started has ended by itself; without one it is never closed.
 func (s *Sidecar) Done() <-chan struct{} {
@@ -283,33 +282,4 @@ func (s *Sidecar) close() error {
 		errs = append(errs, s.key.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// NodeConfig returns the configuration of a node with this key, from the settings of a home directory.
-func NodeConfig(dir *home.Dir, key crypto.PrivKey, log *slog.Logger) (overlay.Config, error) {
-	settings, err := dir.Config()
-	if err != nil {
-		return overlay.Config{}, err
-	}
-	cfg := overlay.Config{
-		Key: key, Bootstrap: settings.Peers(), NoDHT: settings.DHT == home.DHTOff, Amino: settings.DHT == home.DHTAmino,
-		MDNS: settings.MDNS, NoPortMapping: !settings.PortMapping, Connections: settings.Connections, Log: log,
-	}
-	if cfg.Listen, err = multiaddrs(settings.Listen); err != nil {
-		return overlay.Config{}, err
-	}
-	cfg.Advertise, err = multiaddrs(settings.Advertise)
-	return cfg, err
-}
-
-func multiaddrs(texts []string) ([]ma.Multiaddr, error) {
-	var list []ma.Multiaddr
-	for _, text := range texts {
-		a, err := ma.NewMultiaddr(text)
-		if err != nil {
-			return nil, fmt.Errorf("sidecar: address %q: %w", text, err)
-		}
-		list = append(list, a)
-	}
-	return list, nil
 }
