@@ -31,16 +31,29 @@ func CreateFile(path string, data []byte, perm fs.FileMode) error {
 func put(path string, data []byte, perm fs.FileMode, place func(temp, path string) error) error {
 	temp, err := writeTemp(path, data, perm)
 	if err != nil {
-		return fmt.Errorf("manifest: write %s: %w", path, err)
+		return writeError(path, err)
 	}
 	clearAbandoned(path, temp)
 	if err := place(temp, path); err != nil {
-		return fmt.Errorf("manifest: write %s: %w", path, errors.Join(err, os.Remove(temp)))
+		return errors.Join(writeError(path, err), os.Remove(temp))
 	}
 	if err := syncFolder(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("manifest: write %s: %w", path, err)
+		return writeError(path, err)
 	}
 	return nil
+}
+
+// writeError names path alone: the temporary file is no business of whoever reads it.
+func writeError(path string, err error) error {
+	var inner *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &inner):
+		err = inner.Err
+	case errors.As(err, &link):
+		err = link.Err
+	}
+	return fmt.Errorf("manifest: write %s: %w", path, err)
 }
 
 // linkNew gives a complete file its name, unless that is taken.

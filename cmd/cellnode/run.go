@@ -184,8 +184,11 @@ func runDaemon(cmd *cobra.Command, g *globals, above home.Layer) error {
 		return err
 	}
 	l, err := dir.Listen(daemon.Socket)
-	if err != nil {
+	if errors.Is(err, home.ErrHeld) {
 		return fmt.Errorf("a node runs in %s already: %w", dir.Path(), err)
+	}
+	if err != nil {
+		return err
 	}
 	defer l.Close()
 	key, err := dir.StoredKey("node") // CELL_KEY is for the instance beside which a node runs

@@ -2,7 +2,9 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -50,12 +52,21 @@ func play(t *testing.T, dir string) {
 		Setup:               setup,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "refused": refused, "waitfor": waitfor, "eventually": eventually, "capture": capture,
 			"start": start, "send": send, "ends": ends,
 			"repository": repository, "found": found, "echoes": echoes, "module": module, "same": same,
 		},
 	})
+}
+
+// condition adds userns: a program may be put into a user namespace with mounts of its own.
+func condition(name string) (bool, error) {
+	if name != "userns" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	return exec.Command("unshare", "-Urm", "mount", "-t", "tmpfs", "none", os.TempDir()).Run() == nil, nil
 }
 
 func setup(env *testscript.Env) error {

@@ -92,6 +92,13 @@ func (tr *trace) Signal(sig syscall.Signal) {
 	}
 }
 
+// Process is the number of the program's process, 0 if it does not run. It may be called from any goroutine.
+func (tr *trace) Process() int {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.main
+}
+
 // follow lets the threads run from stop to stop until none is left.
 func (tr *trace) follow(pid int) (syscall.WaitStatus, error) {
 	_ = syscall.PtraceSyscall(pid, 0)

@@ -77,8 +77,9 @@ func (v *victim) command(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
-// registered waits until the node runs and has read its repository, or has ended, and returns what it says of itself.
-func (v *victim) registered(ended <-chan struct{}) (home.Running, bool) {
+// registered waits until the node runs and has read its repository, or has ended, and returns what it says of itself. What
+// the one before has left may be taken for its own while it begins, but for the number of the process.
+func (v *victim) registered(ended <-chan struct{}, pid func() int) (home.Running, bool) {
 	dir, err := home.At(v.home)
 	if err != nil {
 		return home.Running{}, false
@@ -86,7 +87,7 @@ func (v *victim) registered(ended <-chan struct{}) (home.Running, bool) {
 	for range time.Tick(5 * time.Millisecond) {
 		list, err := dir.Running()
 		seeds, _ := filepath.Glob(dir.Path("cache", "git", "seeds", "*.json"))
-		if err == nil && len(list) == 1 && len(seeds) == 1 {
+		if err == nil && len(list) == 1 && list[0].PID == pid() && len(seeds) == 1 {
 			return list[0], true
 		}
 		select {
@@ -110,7 +111,7 @@ func (v *victim) life(t *testing.T, tr *trace) (home.Running, syscall.WaitStatus
 			t.Error(err)
 		}
 	}()
-	running, _ := v.registered(ended)
+	running, _ := v.registered(ended, tr.Process)
 	tr.Signal(syscall.SIGTERM)
 	<-ended
 	cmd.Stderr.(*os.File).Close()
@@ -163,7 +164,7 @@ func (v *victim) check(t *testing.T, what string) {
 	defer watchdog.Stop()
 	var err error
 	go func() { err = cmd.Wait(); close(ended) }()
-	running, ok := v.registered(ended)
+	running, ok := v.registered(ended, func() int { return cmd.Process.Pid })
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	<-ended
 	cmd.Stderr.(*os.File).Close()

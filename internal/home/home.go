@@ -51,14 +51,13 @@ func At(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("home: %w", err)
 	}
-	const remedy = "set CELL_HOME to a directory that you may write"
 	switch info, err := os.Lstat(root); {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := os.MkdirAll(root, 0o700); err != nil {
-			return nil, fmt.Errorf("home: %w: %s", err, remedy)
+			return nil, unwritable(err)
 		}
 	case err != nil:
-		return nil, fmt.Errorf("home: %w: %s", err, remedy)
+		return nil, unwritable(err)
 	case info.Mode()&fs.ModeSymlink != 0:
 		if err := checkOwner(root, info); err != nil {
 			return nil, err
@@ -88,15 +87,12 @@ func (d *Dir) Sub(name string) (string, error) {
 // makeDir makes the one directory path, or checks the one that stands there.
 func makeDir(path string) error {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("home: %w", err)
+		return unwritable(err)
 	}
 	return checkDir(path)
 }
 
 // write replaces the file at path, whole or not at all; it is closed to others.
 func write(path string, data []byte) error {
-	if err := manifest.WriteFile(path, data, 0o600); err != nil {
-		return fmt.Errorf("home: %w", err)
-	}
-	return nil
+	return unwritable(manifest.WriteFile(path, data, 0o600))
 }

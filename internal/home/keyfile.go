@@ -45,10 +45,7 @@ func WriteKey(path string, priv crypto.PrivKey) error {
 	if err != nil {
 		return err
 	}
-	if err := manifest.CreateFile(path, []byte(line+"\n"), 0o600); err != nil {
-		return fmt.Errorf("home: %w", err)
-	}
-	return nil
+	return unwritable(manifest.CreateFile(path, []byte(line+"\n"), 0o600))
 }
 
 func readKey(path string) (crypto.PrivKey, error) {

@@ -28,7 +28,7 @@ const probePatience = 1000
 func tryLock(path string) (*lock, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|noFollow, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("home: %w", err)
+		return nil, unwritable(err)
 	}
 	for range probePatience {
 		got, err := lockFile(file, true)
@@ -52,7 +52,7 @@ func tryLock(path string) (*lock, error) {
 
 // held says whether some process holds the lock at path. It looks by taking the lock shared for a moment.
 func held(path string) (bool, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|noFollow, 0)
+	file, err := os.OpenFile(path, os.O_RDONLY|noFollow, 0) // also of a home that one may not write
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

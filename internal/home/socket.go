@@ -149,7 +149,7 @@ func listenUnix(path string) (net.Listener, error) {
 	}
 	inner, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("home: %w", err)
+		return nil, unwritable(err)
 	}
 	// The directory is closed to others, so no one slips in before this.
 	if err := os.Chmod(path, 0o600); err != nil && hasModes {

@@ -68,7 +68,7 @@ type Source struct {
 	now func() time.Time
 }
 
-// New prepares the cache folder. git itself is looked for when it is needed.
+// New prepares the cache folder, and refuses one that cannot be written. git itself is looked for when it is needed.
 func New(c Config) (*Source, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
@@ -85,5 +85,17 @@ func New(c Config) (*Source, error) {
 	if c.CacheDir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, fmt.Errorf("source: %w", err)
 	}
+	if err := writable(c.CacheDir); err != nil {
+		return nil, err
+	}
 	return &Source{cfg: c, hub: newHub(c), now: time.Now}, nil
+}
+
+// writable makes a file and removes it: permissions alone do not tell of a file system that is read-only.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return fmt.Errorf("source: %w", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
