@@ -120,10 +120,7 @@ func (c *Client) localWay(r *Resolved, sink find.Sink) error {
 	running, err := c.home.Running() // with an error, the rest
 	cid, req := r.Cell.ID().String(), r.request()
 	for _, s := range running {
-		if s.CID != cid || s.Socket == "" {
-			continue
-		}
-		if req.Fingerprint != "" && s.Fingerprint != req.Fingerprint || req.Commit != "" && s.Commit != req.Commit {
+		if s.CID != cid || fits(req, s) != nil {
 			continue
 		}
 		id, decodeErr := peer.Decode(s.Peer)

@@ -73,7 +73,7 @@ policy, 4 network or git unreachable, 5 interface mismatch.`,
 	})
 	root.AddCommand(
 		newRun(f), newDaemon(f), newStatus(f),
-		newFind(f), newWatch(f), newPing(f), newForward(f),
+		newFind(f), newExplain(f), newWatch(f), newPing(f), newForward(f),
 		newSeeds(f), newRemote(f), newBuild(f), newCheck(f), newVendor(f),
 		newID(f), newConfig(f), newTestnet(f), newVersion(f),
 	)

@@ -108,6 +108,8 @@ func (t *Tracker) probe(ctx context.Context, to link.Target) {
 	}, now)
 }
 
+var errOtherRecord = errors.New("find: answered with the record of another instance")
+
 // verify holds an instance that answered to its own signed record.
 func (t *Tracker) verify(to link.Target, w link.Welcome) (*record.Signed, error) {
 	rec, err := record.Verify(w.Record, t.cfg.Request.Cell.ID(), time.Now())
@@ -115,7 +117,7 @@ func (t *Tracker) verify(to link.Target, w link.Welcome) (*record.Signed, error)
 		return nil, err
 	}
 	if rec.Peer != to.Peer {
-		return nil, fmt.Errorf("find: answered with the record of another instance, %s", rec.Peer)
+		return nil, fmt.Errorf("%w, %s", errOtherRecord, rec.Peer)
 	}
 	return rec, nil
 }

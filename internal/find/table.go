@@ -61,6 +61,7 @@ type entry struct {
 	since    time.Time
 	failures int
 	err      error     // why it is not live
+	probed   time.Time // when the last probe ended
 	due      time.Time // of the next probe
 	probing  bool
 	again    bool // something new was heard while a probe was on its way
@@ -184,7 +185,7 @@ func (t *table) answered(id peer.ID, a answer, now time.Time) {
 		return
 	}
 	t.list = nil
-	e.probing = false
+	e.probing, e.probed = false, now
 	if a.state == record.Leaving {
 		t.leave(id, a.record.Incarnation)
 		return
@@ -223,7 +224,7 @@ func (t *table) failed(id peer.ID, err error, final bool, now time.Time) (dead b
 	if e == nil {
 		return false
 	}
-	e.probing = false
+	e.probing, e.probed = false, now
 	e.failures++
 	if e.live && e.failures < 2 && !final {
 		e.due = now
