@@ -96,7 +96,7 @@ func (l *lazyNode) ways(r *Resolved, only []string, after time.Duration) []find.
 	if nodeMaker() == nil && os.Getenv("CELL_DAEMON") == "off" {
 		return nil
 	}
-	if nodeMaker() == nil || daemonSocket(l.home) != "" {
+	if nodeMaker() == nil || daemonSocket(l.home) != "" || l.daemonCommand() != nil {
 		return []find.Way{{Name: "node", Run: func(ctx context.Context, sink find.Sink) error {
 			return l.ask(ctx, r, only, sink)
 		}}}
@@ -117,7 +117,14 @@ func (l *lazyNode) ways(r *Resolved, only []string, after time.Duration) []find.
 
 // ask asks the machine's node, which may have come or gone since it was last asked, or in its place the embedded one.
 func (l *lazyNode) ask(ctx context.Context, r *Resolved, only []string, sink find.Sink) error {
-	if socket := daemonSocket(l.home); socket != "" {
+	socket := daemonSocket(l.home)
+	if command := l.daemonCommand(); socket == "" && command != nil {
+		if err := l.startDaemon(ctx, command); err != nil {
+			l.log.Warn("the machine's node does not start", "err", err)
+		}
+		socket = daemonSocket(l.home)
+	}
+	if socket != "" {
 		return askDaemon(ctx, socket, r, only, sink)
 	}
 	if nodeMaker() == nil {
@@ -145,6 +152,12 @@ func (l *lazyNode) run(ctx context.Context, name string, r *Resolved, sink find.
 		}
 	}
 	return errors.New("switched off in config.toml")
+}
+
+// daemonAuto reports whether the machine's node is to be looked for.
+func daemonAuto() bool {
+	v := os.Getenv("CELL_DAEMON")
+	return v == "" || v == "auto"
 }
 
 // daemonSocket returns the socket of a node that answers on this machine, or an empty string. CELL_DAEMON is off, auto (the

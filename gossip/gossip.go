@@ -29,6 +29,8 @@ type Gossip struct {
 	wg     sync.WaitGroup
 	wake   chan struct{} // the machine's deadline has changed
 
+	traffic traffic
+
 	mu        sync.Mutex
 	machine   *Machine
 	outbounds map[peer.ID]*outbound

@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/cellnode/cellnode/gossip/gossippb"
 )
@@ -56,11 +57,13 @@ func (g *Gossip) outboundTo(id peer.ID, addrs []ma.Multiaddr) *outbound {
 
 // send queues a message. It never waits.
 func (g *Gossip) send(s Send) {
-	frame, err := encode(s.Message, g.cfg.Cell)
+	body := toFrame(s.Message, g.cfg.Cell)
+	frame, err := encodeFrame(body)
 	if err != nil {
 		g.log.Error("frame not sent", "err", err)
 		return
 	}
+	g.traffic.count(&g.traffic.sent, kindOf(body), len(s.To), len(frame))
 	for _, id := range s.To {
 		if !g.outboundTo(id, nil).put(frame) {
 			g.log.Debug("queue full, frame dropped", "peer", id)
@@ -247,6 +250,7 @@ func (g *Gossip) enter(in *inbound, from peer.ID) bool {
 
 func (g *Gossip) read(in *inbound, from peer.ID, r *bufio.Reader, frame *pb.Frame) error {
 	for {
+		g.traffic.count(&g.traffic.received, kindOf(frame), 1, proto.Size(frame))
 		msg, err := fromFrame(frame)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 
@@ -67,7 +68,7 @@ func CheckWays(names []string) error { return find.CheckWays(names) }
 // Status returns what the node says of itself.
 func (n *Node) Status() daemon.Status {
 	s := daemon.Status{
-		Peer: n.ID().String(), Addrs: []string{}, Listen: []string{}, Started: n.started.UTC(), Version: Version(),
+		Peer: n.ID().String(), Addrs: []string{}, Listen: []string{}, Started: n.started.UTC(), Version: Version(), PID: os.Getpid(),
 		DHT: daemon.DHTStatus{State: "off"}, Instances: []daemon.CellStatus{}, Notes: n.Notes(),
 	}
 	for _, a := range n.advertised() {

@@ -38,6 +38,8 @@ type Node struct {
 	dialer    *link.Dialer
 	lan       *lan // nil without Config.MDNS
 	started   time.Time
+	events    eventLog
+	meters    *meters
 
 	ctx    context.Context // ends with Close; for what the node does by itself
 	cancel context.CancelFunc
@@ -72,6 +74,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 		}
 	}()
 	if n.identity, err = link.NewIdentity(cfg.Key); err != nil {
+		return nil, err
+	}
+	if n.meters, err = newMeters(n); err != nil {
 		return nil, err
 	}
 	if err := n.listen(); err != nil {

@@ -52,6 +52,9 @@ type Instance struct {
 	seeds []manifest.Seed
 	state record.State
 	left  bool
+	// drained by Drain; wanted is what SetState last said.
+	drained bool
+	wanted  record.State
 	// announcing is what announces last said: whoever announces goes on a little longer than it would begin.
 	announcing bool
 }
@@ -68,7 +71,7 @@ func (n *Node) Serve(ctx context.Context, s Service) (*Instance, error) {
 	if s.State == 0 {
 		s.State = record.Serving
 	}
-	i := &Instance{node: n, service: s, id: s.Cell.ID(), state: s.State, look: make(chan struct{}, 1), met: make(chan struct{})}
+	i := &Instance{node: n, service: s, id: s.Cell.ID(), state: s.State, wanted: s.State, look: make(chan struct{}, 1), met: make(chan struct{})}
 	i.firstMet = sync.OnceFunc(func() { close(i.met) })
 	if err := n.reserve(i.id, s.Cell); err != nil {
 		return nil, err
@@ -84,6 +87,7 @@ func (n *Node) Serve(ctx context.Context, s Service) (*Instance, error) {
 	n.mu.Unlock()
 	i.wg.Go(func() { i.keepRecord(run) })
 	i.wg.Go(func() { i.keepMeeting(run) })
+	i.wg.Go(func() { i.logEvents(run) })
 	return i, nil
 }
 

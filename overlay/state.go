@@ -7,6 +7,7 @@ import (
 
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/record"
 )
 
@@ -40,12 +41,36 @@ func (i *Instance) publish(state record.State) error {
 }
 
 // SetState says that the instance is serving, unhealthy or draining. A new state reaches every member and every
-// watching client within a second.
+// watching client within a second. While the instance is drained it says so, and the state is kept for afterwards.
 func (i *Instance) SetState(s record.State) error {
+	i.mu.Lock()
+	i.wanted = s
+	drained := i.drained
+	i.mu.Unlock()
+	if drained {
+		return nil
+	}
+	return i.change(s)
+}
+
+// Drain takes the instance out of use until it is undone: nobody new is answered, and open connections stay.
+func (i *Instance) Drain(undo bool) error {
+	i.mu.Lock()
+	i.drained = !undo
+	state := i.wanted
+	i.mu.Unlock()
+	if !undo {
+		state = record.Draining
+	}
+	return i.change(state)
+}
+
+func (i *Instance) change(s record.State) error {
 	if s == i.State() {
 		return nil
 	}
 	i.node.log.Info("state changed", "cell", i.service.Cell.String(), "state", s.String())
+	i.node.events.add(daemon.Event{Kind: "state", Cell: i.service.Cell.String(), Peer: i.node.ID().String(), Detail: s.String()})
 	return i.publish(s)
 }
 

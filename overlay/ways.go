@@ -112,7 +112,7 @@ func (n *Node) Track(req find.Request, seeds []manifest.Seed, only []string) (t 
 const followed = 2
 
 func (n *Node) trackerConfig(req find.Request, seeds []manifest.Seed, only []string) find.Config {
-	cfg := find.Config{Request: req, Ways: n.Ways(req.Cell, seeds), Dialer: n.dialer, Follow: followed, Log: n.log}
+	cfg := find.Config{Request: req, Ways: n.meters.ways(n.Ways(req.Cell, seeds)), Dialer: n.meters.dialer(n.dialer), Follow: followed, Log: n.log}
 	if slices.ContainsFunc(cfg.Ways, func(w find.Way) bool { return w.Name == find.Gossip }) {
 		cfg.Follow = 0 // gossip pushes
 	}

@@ -1,12 +1,20 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cellnode/cellnode/internal/daemon"
 )
 
 // patience is how long a script waits for what must come.
@@ -37,6 +45,26 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start NAME PROGRAM …")
 	}
+	launch(ts, args, nil)
+}
+
+// activate starts a program as systemd's socket activation does: with the listening socket as descriptor 3, and told its
+// own process number.
+func activate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: activate NAME PROGRAM …")
+	}
+	ts.Check(os.MkdirAll(ts.Getenv("CELL_HOME")+"/run", 0o700))
+	l, err := net.Listen("unix", ts.Getenv("CELL_HOME")+"/run/"+daemon.Socket)
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	file, err := l.(*net.UnixListener).File()
+	ts.Check(err)
+	defer file.Close()
+	launch(ts, append([]string{args[0], "sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"`, args[1]}, args[2:]...), []*os.File{file})
+}
+
+func launch(ts *testscript.TestScript, args []string, files []*os.File) {
 	programs := ts.Value(programsKey{}).(*programs)
 	if programs.byName[args[0]] != nil {
 		ts.Fatalf("%s is the name of another program", args[0])
@@ -45,6 +73,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(path, args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
+	cmd.ExtraFiles = files
 	for _, name := range programs.variables {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
@@ -96,4 +125,31 @@ func ends(ts *testscript.TestScript, neg bool, args []string) {
 	if code := p.cmd.ProcessState.ExitCode(); code != number(ts, args[1]) {
 		ts.Fatalf("%s ended with %v, want %s; it wrote\n%s", args[0], p.cmd.ProcessState, args[1], ts.ReadFile(ts.Getenv("WORK")+"/"+args[0]+".err"))
 	}
+}
+
+// endDaemon ends what a script has left running as the machine's node.
+func endDaemon(home string) {
+	c := daemon.NewClient(filepath.Join(home, "run", daemon.Socket))
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if s, err := c.Status(ctx); err == nil {
+		_ = syscall.Kill(s.PID, syscall.SIGKILL)
+	}
+}
+
+// request asks the machine's node over HTTP, as any program may.
+func request(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: request PATH")
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", ts.Getenv("CELL_HOME")+"/run/"+daemon.Socket)
+	}}}
+	resp, err := client.Get("http://node" + args[0])
+	ts.Check(err)
+	defer resp.Body.Close()
+	fmt.Fprintln(ts.Stdout(), resp.StatusCode)
+	_, err = io.Copy(ts.Stdout(), resp.Body)
+	ts.Check(err)
 }

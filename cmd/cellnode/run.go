@@ -3,18 +3,15 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os/exec"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
-	"github.com/cellnode/cellnode/overlay/settings"
 	"github.com/cellnode/cellnode/overlay/sidecar"
 )
 
@@ -154,56 +151,4 @@ func leave(s *sidecar.Sidecar, log *slog.Logger) error {
 		log.Warn("left with calls under way", "err", err)
 	}
 	return s.Close()
-}
-
-func newDaemon(g *globals) *cobra.Command {
-	cmd := &cobra.Command{Use: "daemon", Short: "The machine's node for clients"}
-	var foreground bool
-	var f settingFlags
-	start := &cobra.Command{
-		Use:   "start --foreground",
-		Short: "Run the machine's node: it finds cells for clients and carries the network, without an instance",
-		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !foreground {
-				return usage("daemon start runs in the foreground only: pass --foreground, or let systemd keep it")
-			}
-			return runDaemon(cmd, g, f.layer())
-		},
-	}
-	start.Flags().BoolVar(&foreground, "foreground", false, "stay in the foreground until interrupted")
-	f.register(start)
-	cmd.AddCommand(start)
-	return cmd
-}
-
-func runDaemon(cmd *cobra.Command, g *globals, above home.Layer) error {
-	log := g.log(cmd, slog.LevelInfo)
-	dir, err := openHome(above)
-	if err != nil {
-		return err
-	}
-	l, err := dir.Listen(daemon.Socket)
-	if errors.Is(err, home.ErrHeld) {
-		return fmt.Errorf("a node runs in %s already: %w", dir.Path(), err)
-	}
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	key, err := dir.StoredKey("node") // CELL_KEY is for the instance beside which a node runs
-	if err != nil {
-		return err
-	}
-	defer key.Close()
-	n, err := settings.Start(cmd.Context(), settings.Config{Key: key.Priv, Home: dir, Above: []home.Layer{above}, Log: log})
-	if err != nil {
-		return err
-	}
-	defer n.Close()
-	defer onHangup(log, n.Reload)()
-	api := daemon.Serve(l, daemon.ServerConfig{Node: n.API(), Check: home.SameUser, Log: log})
-	defer api.Close()
-	<-cmd.Context().Done()
-	return nil
 }

@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 //	found N                   the last standard output is the JSON of find, with N instances
 //	module DIR PATH           makes DIR a Go module that may import this one
 //	same DIR DIR              two folders hold the same files, byte by byte
+//	activate NAME PROGRAM …   start, with the machine's socket handed over as systemd does
+//	request PATH              GETs from the machine's node; standard output is the status, then the body
 //	echoes ADDRESS            whoever listens at unix:PATH or HOST:PORT sends back what it is sent
 func TestScripts(t *testing.T) { play(t, "testdata/script") }
 
@@ -55,7 +57,7 @@ func play(t *testing.T, dir string) {
 		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "refused": refused, "waitfor": waitfor, "eventually": eventually, "capture": capture,
-			"start": start, "send": send, "ends": ends,
+			"start": start, "activate": activate, "send": send, "request": request, "ends": ends,
 			"repository": repository, "found": found, "echoes": echoes, "module": module, "same": same,
 		},
 	})
@@ -75,6 +77,7 @@ func setup(env *testscript.Env) error {
 		return err
 	}
 	env.Defer(func() { os.RemoveAll(home) })
+	env.Defer(func() { endDaemon(home) })
 	for _, v := range []string{
 		"CELL_HOME=" + home, "CELL_DAEMON=off", "CELL_MDNS=false", "CELL_DHT=", "CELL_KEY=", "CELL_FILE=", "CELL_BOOTSTRAP=",
 		"CELL_LISTEN=/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0/tls",

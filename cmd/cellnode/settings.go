@@ -2,8 +2,10 @@ package main
 
 import (
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -47,6 +49,17 @@ func (f *settingFlags) layer() home.Layer {
 		texts[name] = strings.Join(*list, ",")
 	}
 	return home.Flags(texts)
+}
+
+// args is what was given, for another process.
+func (f *settingFlags) args() []string {
+	var args []string
+	for _, name := range slices.Sorted(maps.Keys(f.given)) {
+		if list := *f.given[name]; len(list) > 0 {
+			args = append(args, name, strings.Join(list, ","))
+		}
+	}
+	return args
 }
 
 // onHangup calls reload on each SIGHUP, until done is called, and logs what it refuses.

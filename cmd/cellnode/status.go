@@ -22,12 +22,7 @@ func newStatus(g *globals) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status [NAME]",
 		Short: "Show the nodes of this machine: addresses, DHT, and for each instance how far it is announced",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usage("status takes at most one NAME")
-			}
-			return nil
-		},
+		Args:  oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel := g.context(cmd, apiTimeout)
 			defer cancel()
@@ -72,7 +67,7 @@ func noNode(dir *home.Dir, names []string) error {
 	if len(names) > 0 {
 		return &codeError{exitNone, fmt.Errorf("no instance of %s runs in %s: `cellnode status` lists those that do", names[0], dir.Path())}
 	}
-	return &codeError{exitNone, fmt.Errorf("no node runs in %s: start one with `cellnode run` beside an instance, or `cellnode daemon start --foreground`", dir.Path())}
+	return &codeError{exitNone, fmt.Errorf("no node runs in %s: start one with `cellnode run` beside an instance, or `cellnode daemon start`", dir.Path())}
 }
 
 func nodeSockets(dir *home.Dir, names []string) ([]string, error) {

@@ -50,7 +50,36 @@ func (c *Client) Find(ctx context.Context, q Query) (r Reply, err error) {
 // Watch calls each with every list that the node pushes, until ctx ends, the node goes, or each fails; it returns
 // that error.
 func (c *Client) Watch(ctx context.Context, q Query, each func(Reply) error) error {
-	body, err := c.send(ctx, http.MethodPost, "/v1/watch", q)
+	err := stream(ctx, c, http.MethodPost, "/v1/watch", q, each)
+	if err == nil {
+		return fmt.Errorf("daemon: the node at %s ended the watch: %w", c.socket, io.EOF)
+	}
+	return err
+}
+
+// Peers returns whom the node knows.
+func (c *Client) Peers(ctx context.Context) (p Peers, err error) {
+	return p, c.call(ctx, http.MethodGet, "/v1/peers", nil, &p)
+}
+
+// Events calls each with every event from the given one on, and with follow also with those to come. It returns when
+// there are no more, ctx ends, the node goes, or each fails.
+func (c *Client) Events(ctx context.Context, from uint64, follow bool, each func(Event) error) error {
+	err := stream(ctx, c, http.MethodGet, fmt.Sprintf("/v1/events?from=%d&follow=%t", from, follow), nil, each)
+	if err == nil && follow {
+		return fmt.Errorf("daemon: the node at %s has ended: %w", c.socket, io.EOF)
+	}
+	return err
+}
+
+// Drain takes instances of the node out of use, or back into it.
+func (c *Client) Drain(ctx context.Context, d Drain) (done Drained, err error) {
+	return done, c.call(ctx, http.MethodPost, "/v1/drain", d, &done)
+}
+
+// stream calls each with every line of an answer; nil after the last.
+func stream[T any](ctx context.Context, c *Client, method, path string, in any, each func(T) error) error {
+	body, err := c.send(ctx, method, path, in)
 	if err != nil {
 		return err
 	}
@@ -58,11 +87,11 @@ func (c *Client) Watch(ctx context.Context, q Query, each func(Reply) error) err
 	lines := bufio.NewScanner(body)
 	lines.Buffer(nil, maxReply)
 	for lines.Scan() {
-		var r Reply
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+		var v T
+		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
 			return fmt.Errorf("daemon: %s: %w", c.socket, err)
 		}
-		if err := each(r); err != nil {
+		if err := each(v); err != nil {
 			return err
 		}
 	}
@@ -70,9 +99,9 @@ func (c *Client) Watch(ctx context.Context, q Query, each func(Reply) error) err
 		return ctx.Err()
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("daemon: the watch of the node at %s ended: %w", c.socket, err)
+		return fmt.Errorf("daemon: what the node at %s sends ended: %w", c.socket, err)
 	}
-	return fmt.Errorf("daemon: the node at %s ended the watch: %w", c.socket, io.EOF)
+	return nil
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {

@@ -1,9 +1,15 @@
 // Package daemon is the HTTP API that a node serves on a Unix socket of its owner: types, client and handler. It
 // decides nothing; a Node does.
 //
-//	GET  /v1/status   Status
-//	POST /v1/find     Query → Reply, when every way has been asked once, or the query's time is over
-//	POST /v1/watch    Query → a Reply a line (application/x-ndjson), at once and after each change
+//	GET     /v1/status   Status
+//	GET     /v1/peers    Peers: the members of its cells, and its neighbours in the DHT
+//	GET     /v1/events   an Event a line (application/x-ndjson); ?from=SEQ, ?follow=true goes on
+//	POST    /v1/find     Query → Reply, when every way has been asked once, or the query's time is over
+//	POST    /v1/watch    Query → a Reply a line (application/x-ndjson), at once and after each change
+//	POST    /v1/drain    Drain → Drained
+//	CONNECT /v1/connect  ?cell=HOST/PATH@TAG: the bytes that follow are those of the nearest instance
+//	GET     /healthz     200 when every instance is announced, 503 and why not before
+//	GET     /metrics     for Prometheus
 //
 // An error is {"error": "one line", "code": N} with the exit code that the command line gives it.
 package daemon
@@ -89,6 +95,7 @@ type Status struct {
 	Listen    []string     `json:"listen"`
 	Started   time.Time    `json:"started"`
 	Version   string       `json:"version"`
+	PID       int          `json:"pid"`
 	DHT       DHTStatus    `json:"dht"`
 	Instances []CellStatus `json:"serving"`
 	Notes     []string     `json:"notes,omitempty"` // what a person should know, one line each

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ func TestMain(m *testing.M) {
 
 // fakeNode is a Node made of functions; a nil one is not to be called.
 type fakeNode struct {
+	Node   // what a test does not expect to be asked
 	status func() Status
 	find   func(context.Context, Query) (Reply, error)
 	watch  func(context.Context, Query, func(Reply) error) error
@@ -62,4 +64,13 @@ func post(t *testing.T, c *Client, path, body string) (int, string) {
 		t.Fatal(err)
 	}
 	return resp.StatusCode, string(answer)
+}
+
+func mustURL(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }

@@ -28,6 +28,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	closed   bool
+	active   int            // requests that run
+	last     time.Time      // when the last one ended, or Serve was called
 	requests sync.WaitGroup // added to under mu, while not closed
 }
 
@@ -37,7 +39,7 @@ func Serve(l net.Listener, cfg ServerConfig) *Server {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{cancel: cancel}
+	s := &Server{cancel: cancel, last: time.Now()}
 	s.http = &http.Server{
 		Handler: s.counted(Handler(cfg.Node)), ReadHeaderTimeout: 5 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -60,10 +62,37 @@ func (s *Server) counted(h http.Handler) http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 		s.requests.Add(1)
+		s.active++
 		s.mu.Unlock()
-		defer s.requests.Done()
+		defer func() {
+			s.mu.Lock()
+			s.active--
+			s.last = time.Now()
+			s.mu.Unlock()
+			s.requests.Done()
+		}()
 		h.ServeHTTP(w, r)
 	})
+}
+
+// AwaitIdle returns nil when nobody has asked anything for the given time, or the error of ctx when that ends before. A
+// watch that is open counts as somebody asking.
+func (s *Server) AwaitIdle(ctx context.Context, idle time.Duration) error {
+	left := idle
+	for left > 0 {
+		select {
+		case <-time.After(left):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		s.mu.Lock()
+		left = idle
+		if s.active == 0 {
+			left = idle - time.Since(s.last)
+		}
+		s.mu.Unlock()
+	}
+	return nil
 }
 
 // Close ends running requests, removes the socket and returns when the Node is not called any more. It may be called

@@ -35,7 +35,7 @@ func (c *autoCheck) Check(ctx context.Context) error {
 	case http2:
 		return c.grpc.Check(ctx)
 	case other:
-		err := tcpCheck{c.dial}.Check(ctx)
+		err := tcpCheck{dial: c.dial}.Check(ctx)
 		if err != nil {
 			c.speech, c.silences = unheard, 0
 		}
@@ -49,6 +49,8 @@ func (c *autoCheck) Check(ctx context.Context) error {
 	}
 	return nil // it accepted the connection, which is all that tcp asks for
 }
+
+func (c *autoCheck) Close() error { return c.grpc.Close() }
 
 // listen sends the preface and judges the answer. An error says that there is no connection; silence is none.
 func (c *autoCheck) listen(ctx context.Context) error {

@@ -18,6 +18,7 @@ const (
 
 // execCheck runs a command; 0 is well. The end of ctx kills its process group.
 type execCheck struct {
+	stateless
 	argv []string
 	dir  string
 }

@@ -1,8 +1,11 @@
 package health
 
 import (
+	"context"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,6 +79,52 @@ func TestGRPCCheckSeesAHangAndADeath(t *testing.T) {
 	wantVerdict(t, manifest.Health{Kind: "grpc"}, nobody, "connection refused")
 }
 
+func TestGRPCCheckKeepsItsConnectionAndSeesItFreeze(t *testing.T) {
+	ln, dial := listen(t)
+	server := grpc.NewServer()
+	go func() { _ = server.Serve(ln) }()
+	defer server.Stop()
+	var dials int
+	var frozen atomic.Bool
+	check, err := New(manifest.Health{Kind: "grpc"}, func(ctx context.Context) (net.Conn, error) {
+		dials++
+		c, err := dial(ctx)
+		return &freezing{c, &frozen}, err
+	}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer check.Close()
+	for range freshAfter {
+		if err := check.Check(within(t, 20*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if dials != 1 {
+		t.Errorf("%d connections for %d checks", dials, freshAfter)
+	}
+	if err := check.Check(within(t, 20*time.Second)); err != nil || dials != 2 {
+		t.Errorf("the next check: %v, on connection %d; want a fresh one", err, dials)
+	}
+	frozen.Store(true)
+	if check.Check(within(t, 100*time.Millisecond)) == nil {
+		t.Error("a service whose connections freeze counts as well")
+	}
+}
+
+// freezing is a connection on which nothing is sent any more once the flag is set, as to a process that is stopped.
+type freezing struct {
+	net.Conn
+	frozen *atomic.Bool
+}
+
+func (c *freezing) Write(p []byte) (int, error) {
+	if c.frozen.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
 // wantVerdict checks twice, for the second check may go another way.
 func wantVerdict(t *testing.T, h manifest.Health, dial Dial, problem string) {
 	t.Helper()
@@ -83,6 +132,7 @@ func wantVerdict(t *testing.T, h manifest.Health, dial Dial, problem string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer check.Close()
 	for range 2 {
 		err := check.Check(within(t, 20*time.Second))
 		if problem == "" && err != nil {

@@ -33,7 +33,14 @@ const (
 // time.
 type Check interface {
 	Check(ctx context.Context) error
+	// Close gives back what is kept between two checks. It may be called more than once.
+	Close() error
 }
+
+// stateless is for checks that keep nothing.
+type stateless struct{}
+
+func (stateless) Close() error { return nil }
 
 // Dial connects to the service. It should say at once that nobody is there.
 type Dial func(ctx context.Context) (net.Conn, error)
@@ -50,18 +57,18 @@ func New(h manifest.Health, dial func(ctx context.Context) (net.Conn, error), di
 	}
 	switch h.Kind {
 	case "":
-		return &autoCheck{dial: dial, grpc: grpcCheck{dial, h.Path}}, nil
+		return &autoCheck{dial: dial, grpc: grpcCheck{dial: dial, service: h.Path}}, nil
 	case "grpc":
-		return grpcCheck{dial, h.Path}, nil
+		return &grpcCheck{dial: dial, service: h.Path}, nil
 	case "http":
 		return newHTTPCheck(dial, h.Path)
 	case "tcp":
-		return tcpCheck{dial}, nil
+		return tcpCheck{dial: dial}, nil
 	case "exec":
 		if len(h.Command) == 0 || h.Command[0] == "" {
 			return nil, errors.New("health: kind exec has no command")
 		}
-		return execCheck{h.Command, dir}, nil
+		return execCheck{argv: h.Command, dir: dir}, nil
 	}
 	return nil, fmt.Errorf("health: kind %q is not known: write grpc, http, tcp or exec", h.Kind)
 }

@@ -18,7 +18,7 @@ type Monitor struct {
 // the last error when it failed h.Failures times in a row. So a service that is gone is told of after
 // (Failures-1)·Interval, one that hangs after Failures·max(Interval, Timeout).
 //
-// changed is called from one goroutine, which it holds up; it must not call Close.
+// The Monitor owns check from then on. changed is called from one goroutine, which it holds up; it must not call Close.
 func Watch(h manifest.Health, check Check, changed func(error)) (*Monitor, error) {
 	h, err := withDefaults(h)
 	if err != nil {
@@ -28,6 +28,7 @@ func Watch(h manifest.Health, check Check, changed func(error)) (*Monitor, error
 	m := &Monitor{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(m.done)
+		defer check.Close()
 		watch(ctx, h, check, changed)
 	}()
 	return m, nil

@@ -15,6 +15,7 @@ import (
 type checkFunc func(ctx context.Context) error
 
 func (f checkFunc) Check(ctx context.Context) error { return f(ctx) }
+func (f checkFunc) Close() error                    { return nil }
 
 // change is one call of a Monitor's callback.
 type change struct {

@@ -9,7 +9,10 @@ import (
 )
 
 // tcpCheck connects, on TCP or on a Unix socket.
-type tcpCheck struct{ dial Dial }
+type tcpCheck struct {
+	stateless
+	dial Dial
+}
 
 func (c tcpCheck) Check(ctx context.Context) error {
 	conn, err := c.dial(ctx)
@@ -22,6 +25,7 @@ func (c tcpCheck) Check(ctx context.Context) error {
 
 // httpCheck gets a path over HTTP/1.1, on a connection of its own.
 type httpCheck struct {
+	stateless
 	dial Dial
 	url  string
 }

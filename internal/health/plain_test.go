@@ -129,10 +129,10 @@ func TestBadSettingsAreRefused(t *testing.T) {
 		}
 	}
 	for _, h := range []manifest.Health{{Interval: -1}, {Timeout: -1}, {Failures: -1}} {
-		if _, err := Watch(h, tcpCheck{nobody}, nil); err == nil {
+		if _, err := Watch(h, tcpCheck{dial: nobody}, nil); err == nil {
 			t.Errorf("Watch(%+v) took it", h)
 		}
-		if Once(t.Context(), h, tcpCheck{nobody}) == nil {
+		if Once(t.Context(), h, tcpCheck{dial: nobody}) == nil {
 			t.Errorf("Once(%+v) took it", h)
 		}
 	}

@@ -155,6 +155,7 @@ func (s *Sidecar) serve(ctx context.Context) error {
 	}
 	incarnation, err := s.key.Incarnation(0, s.log)
 	if err != nil {
+		check.Close()
 		return err
 	}
 	first := record.Serving
@@ -167,9 +168,12 @@ func (s *Sidecar) serve(ctx context.Context) error {
 		State: first, Upstream: s.upstream.String(), Handle: s.handle,
 	})
 	if err != nil {
+		check.Close()
 		return err
 	}
-	s.monitor, err = health.Watch(id.Health, check, s.healthChanged)
+	if s.monitor, err = health.Watch(id.Health, check, s.healthChanged); err != nil {
+		check.Close()
+	}
 	return err
 }
 
