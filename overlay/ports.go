@@ -3,6 +3,7 @@ package overlay
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"syscall"
@@ -103,7 +104,8 @@ func bind(addrs []ma.Multiaddr, packet listenPacket) (*sockets, error) {
 }
 
 func (s *sockets) bindGroup(group []listen, port uint16, packet listenPacket) error {
-	for try := range maxPortTries {
+	tries := min(maxPortTries, math.MaxUint16-int(port)+1)
+	for try := range tries {
 		at := port
 		if port != 0 {
 			at += uint16(try)
@@ -122,7 +124,7 @@ func (s *sockets) bindGroup(group []listen, port uint16, packet listenPacket) er
 			return fmt.Errorf("overlay: %w: set listen in config.toml (or CELL_LISTEN)", err)
 		}
 	}
-	return fmt.Errorf("overlay: ports %d to %d are all taken: set listen in config.toml", port, int(port)+maxPortTries-1)
+	return fmt.Errorf("overlay: ports %d to %d are all taken: set listen in config.toml", port, int(port)+tries-1)
 }
 
 // bindAll opens the whole group on one port. A missing address family is noted and left out, as long as another

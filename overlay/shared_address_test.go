@@ -28,11 +28,13 @@ type virtualNet struct {
 	mu   sync.Mutex
 	net  simnet.Simnet
 	port uint16
+	off  map[netip.Addr]bool // addresses whose cable is pulled
+	half map[netip.Addr]bool // addresses that hear each other only, and not the others
 }
 
 func newVirtualNet(t *testing.T, latency time.Duration) *virtualNet {
 	t.Helper()
-	v := &virtualNet{net: simnet.Simnet{LatencyFunc: simnet.StaticLatency(latency)}, port: 1024}
+	v := &virtualNet{net: simnet.Simnet{LatencyFunc: simnet.StaticLatency(latency)}, port: 1024, off: map[netip.Addr]bool{}}
 	v.net.Start()
 	return v
 }
@@ -45,14 +47,50 @@ func (v *virtualNet) socket(ip netip.Addr, port uint16) net.PacketConn {
 		port = v.port
 	}
 	link := simnet.LinkSettings{BitsPerSecond: 1_000_000_000}
-	return wide{v.net.NewEndpoint(widen(ip.AsSlice(), int(port)), simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link})}
+	return wide{v, ip, v.net.NewEndpoint(widen(ip.AsSlice(), int(port)), simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link})}
 }
 
-// wide writes every destination in 16 bytes: the virtual network takes the two forms of an IPv4 address for two.
-type wide struct{ *simnet.SimConn }
+// pull takes addresses off the network, and plug puts them back.
+func (v *virtualNet) pull(ips ...netip.Addr) { v.wire(true, ips) }
+func (v *virtualNet) plug(ips ...netip.Addr) { v.wire(false, ips) }
+
+func (v *virtualNet) wire(off bool, ips []netip.Addr) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, ip := range ips {
+		v.off[ip] = off
+	}
+}
+
+// split cuts these addresses off from all others; none of them: it joins all.
+func (v *virtualNet) split(ips ...netip.Addr) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.half = map[netip.Addr]bool{}
+	for _, ip := range ips {
+		v.half[ip] = true
+	}
+}
+
+func (v *virtualNet) lost(from, to netip.Addr) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.off[from] || v.off[to] || v.half[from] != v.half[to]
+}
+
+// wide writes every destination in 16 bytes: the virtual network takes the two forms of an IPv4 address for two. What is
+// sent to or from an address whose cable is pulled is lost.
+type wide struct {
+	net *virtualNet
+	ip  netip.Addr
+	*simnet.SimConn
+}
 
 func (w wide) WriteTo(p []byte, to net.Addr) (int, error) {
 	at := to.(*net.UDPAddr)
+	if w.net.lost(w.ip, at.AddrPort().Addr().Unmap()) {
+		return len(p), nil
+	}
 	return w.SimConn.WriteTo(p, widen(at.IP, at.Port))
 }
 
@@ -64,12 +102,17 @@ func (ip fixedIP) PreferredSourceIPForDestination(*net.UDPAddr) (net.IP, error) 
 	return net.IP(ip), nil
 }
 
-// node starts a node at a port of an address.
+// node starts a node without a DHT at a port of an address.
 func (v *virtualNet) node(t *testing.T, ip netip.Addr, port uint16) *Node {
+	t.Helper()
+	return v.start(t, ip, port, Config{NoDHT: true})
+}
+
+func (v *virtualNet) start(t *testing.T, ip netip.Addr, port uint16, cfg Config) *Node {
 	t.Helper()
 	addr := listen{udp: true, addr: netip.AddrPortFrom(ip, port)}.multiaddr()
 	n, err := New(t.Context(), Config{
-		Key: newKey(t), Listen: []ma.Multiaddr{addr}, NoDHT: true,
+		Key: newKey(t), Listen: []ma.Multiaddr{addr}, NoDHT: cfg.NoDHT, Bootstrap: cfg.Bootstrap,
 		ListenPacket: func(_ string, laddr *net.UDPAddr) (net.PacketConn, error) {
 			return v.socket(ip, laddr.AddrPort().Port()), nil
 		},
