@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"slices"
-	"syscall"
 
 	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/internal/source"
@@ -36,14 +34,7 @@ func openHome(path string) (*home.Dir, error) {
 	if path != "" {
 		return home.At(path)
 	}
-	if _, err := os.UserHomeDir(); err != nil && os.Getenv("CELL_HOME") == "" {
-		return nil, nil
-	}
-	d, err := home.Open()
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
-		return nil, nil
-	}
-	return d, err
+	return home.OpenIfAny()
 }
 
 // openSource opens the reader of repositories. Its cache lies in the home directory, or where there is none, or none

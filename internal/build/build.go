@@ -43,6 +43,7 @@ type Builder struct {
 	consumer *consumer
 	home     *home.Dir // nil where there is none
 	source   *source.Source
+	spare    string         // the folder of its cache, where that is not in home
 	client   *client.Client // nil until instances are asked
 }
 
@@ -63,26 +64,49 @@ func New(cfg Config) (*Builder, error) {
 	return b, b.openHome()
 }
 
-func (b *Builder) openHome() error {
-	var err error
+func (b *Builder) openHome() (err error) {
 	if b.cfg.Home != "" {
 		b.home, err = home.At(b.cfg.Home)
 	} else {
-		b.home, err = home.Open()
+		b.home, err = home.OpenIfAny()
 	}
 	if err != nil {
 		return err
 	}
-	b.source, err = source.New(source.Config{CacheDir: b.home.Path("cache", "git"), Offline: b.cfg.Frozen, Log: b.cfg.Log})
-	return err
+	return b.openSource()
+}
+
+// openSource opens the reader of repositories. Where there is no home directory, or none that can be written as on a
+// build server, its cache is a folder of this Builder's own.
+func (b *Builder) openSource() (err error) {
+	cfg := source.Config{Offline: b.cfg.Frozen, Log: b.cfg.Log}
+	if b.home != nil {
+		cfg.CacheDir = b.home.Path("cache", "git")
+		if b.source, err = source.New(cfg); err == nil {
+			return nil
+		}
+		b.cfg.Log.Warn("no cache of repositories in the home directory", "err", err)
+	}
+	if b.spare, err = os.MkdirTemp("", "cell-git-"); err != nil {
+		return fmt.Errorf("build: there is no home directory, and nowhere to put its cache: %w", err)
+	}
+	cfg.CacheDir = b.spare
+	if b.source, err = source.New(cfg); err != nil {
+		return errors.Join(err, b.Close())
+	}
+	return nil
 }
 
 // Close may be called more than once.
 func (b *Builder) Close() error {
-	if b.client == nil {
-		return nil
+	var failed error
+	if b.client != nil {
+		failed = b.client.Close()
 	}
-	return b.client.Close()
+	if b.spare != "" {
+		failed = errors.Join(failed, os.RemoveAll(b.spare))
+	}
+	return failed
 }
 
 // consumer is what the consumer's own files say.

@@ -151,6 +151,9 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // local is the service of this cell that runs on this machine: one with the wanted interface before others.
 func (b *Builder) local(f *facts) (*manifest.Local, *Row, error) {
+	if b.home == nil {
+		return nil, nil, nil
+	}
 	running, err := b.home.Running()
 	if err != nil {
 		b.cfg.Log.Warn("damaged registrations of local services", "err", err)

@@ -23,6 +23,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/cellnode/cellnode/manifest"
 )
@@ -42,6 +43,18 @@ func Open() (*Dir, error) {
 		return nil, fmt.Errorf("home: %w: set it, or set CELL_HOME to the directory to use in place of ~/.cell", err)
 	}
 	return At(filepath.Join(user, ".cell"))
+}
+
+// OpenIfAny is Open for those who do without: nil where no home directory is named, or it is missing and cannot be made.
+func OpenIfAny() (*Dir, error) {
+	if _, err := os.UserHomeDir(); err != nil && os.Getenv("CELL_HOME") == "" {
+		return nil, nil
+	}
+	d, err := Open()
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return nil, nil
+	}
+	return d, err
 }
 
 // At opens the home directory at path, and makes it (0700) where it is missing. A relative path is taken from the
