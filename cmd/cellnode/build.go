@@ -159,16 +159,25 @@ the //go:generate lines here and below ask for, and then runs go build for the p
 
 func newCheck(g *globals) *cobra.Command {
 	var f buildFlags
-	var frozen bool
+	var frozen, live bool
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Say whether code, Cell.lock, repositories and instances agree; write nothing",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.step(cmd, g, frozen, func(ctx context.Context, b *build.Builder) ([]*build.Report, error) { return b.Check(ctx) })
+			if frozen && live {
+				return usage("--frozen asks nobody and --live asks every instance: take one of them")
+			}
+			return f.step(cmd, g, frozen, func(ctx context.Context, b *build.Builder) ([]*build.Report, error) {
+				if live {
+					return b.CheckLive(ctx)
+				}
+				return b.Check(ctx)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&frozen, "frozen", false, "open no network socket: Cell.toml, Cell.lock and the generated code alone (for CI)")
+	cmd.Flags().BoolVar(&live, "live", false, "ask every instance for its interface too, by gRPC reflection where it offers that")
 	return cmd
 }
 

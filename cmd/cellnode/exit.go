@@ -62,6 +62,7 @@ func exitCode(err error) int {
 		differ *build.MismatchError
 		moved  *source.MovedError
 		stale  *build.StaleError
+		live   *build.LiveError
 	)
 	switch {
 	case err == nil:
@@ -72,7 +73,7 @@ func exitCode(err error) int {
 		return api.Code
 	case errors.As(err, &open), errors.As(err, &far), errors.As(err, &spawn):
 		return exitRefused
-	case errors.As(err, &differ), errors.As(err, &moved), errors.As(err, &stale):
+	case errors.As(err, &differ), errors.As(err, &moved), errors.As(err, &stale), errors.As(err, &live):
 		return exitMismatch
 	case errors.As(err, &none):
 		return noneCode(none)

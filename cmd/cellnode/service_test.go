@@ -13,6 +13,12 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/reflection"
+	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"github.com/cellnode/cellnode/manifest"
 )
 
 // service is the service beside which the scripts run the command: it sends back every line. It listens on CELL_SOCKET,
@@ -22,6 +28,7 @@ import (
 //	die           ends badly at once
 //	deaf          never listens
 //	slow          listens, and does not end when it is asked to
+//	grpc FILE     serves gRPC, with reflection of the services in a .proto file, and answers none of their calls
 //	call ADDRESS  is no service but a client: it makes a call and never ends it
 func service() {
 	switch strings.Join(os.Args[1:min(2, len(os.Args))], "") {
@@ -45,6 +52,10 @@ func service() {
 		os.Exit(9)
 	}
 	fmt.Println(l.Addr())
+	if len(os.Args) == 3 && os.Args[1] == "grpc" {
+		fmt.Fprintln(os.Stderr, serveReflection(l, os.Args[2]))
+		os.Exit(9)
+	}
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -52,6 +63,25 @@ func service() {
 		}
 		go answer(c)
 	}
+}
+
+// serveReflection describes the services of a .proto file to whoever asks.
+func serveReflection(l net.Listener, path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	compiled, err := manifest.Compile(map[string][]byte{"a.proto": data}, []string{"a.proto"}, nil)
+	if err != nil {
+		return err
+	}
+	files := new(protoregistry.Files)
+	if err := files.RegisterFile(compiled[0]); err != nil {
+		return err
+	}
+	server := grpc.NewServer()
+	reflectionpb.RegisterServerReflectionServer(server, reflection.NewServerV1(reflection.ServerOptions{Services: server, DescriptorResolver: files}))
+	return server.Serve(l)
 }
 
 func answer(c net.Conn) {

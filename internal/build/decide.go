@@ -31,6 +31,7 @@ type Report struct {
 	Package     string   `json:"package,omitempty"`  // import path of the generated client
 	Changed     bool     `json:"changed"`            // files were written, or would be
 	Breaking    []string `json:"breaking,omitempty"` // what the accepted interface has broken
+	facts       *facts   // nil when nothing was asked
 	decision    manifest.Decision
 	candidates  []candidate
 }
@@ -87,6 +88,7 @@ func (b *Builder) decide(ctx context.Context, f *facts) (*Report, error) {
 	if f.stale {
 		r.Reasons = append(r.Reasons, "the repository did not answer: this is what it said last")
 	}
+	r.facts = f
 	wanted := manifest.Wanted{Name: f.dep.Name, Fingerprint: f.fingerprint}
 	local, row, err := b.local(f)
 	if err != nil {
