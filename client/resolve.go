@@ -161,6 +161,9 @@ func readLock(path string, dep manifest.Dependency) (*manifest.LockedCell, error
 	return &locked, nil
 }
 
+// ErrNoCellFile says that there is no Cell.toml to look a name up in.
+var ErrNoCellFile = errors.New("no Cell.toml here or above, and CELL_FILE is not set: name the cell as host/path@tag, or write a Cell.toml")
+
 // cellFile finds the nearest Cell.toml, upwards like go.mod; then CELL_FILE.
 func cellFile(dir string) (string, error) {
 	if dir == "" {
@@ -184,5 +187,5 @@ func cellFile(dir string) (string, error) {
 	if path := os.Getenv("CELL_FILE"); path != "" {
 		return path, nil
 	}
-	return "", errors.New("no Cell.toml here or above, and CELL_FILE is not set: name the cell as host/path@tag, or write a Cell.toml")
+	return "", ErrNoCellFile
 }

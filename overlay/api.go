@@ -69,7 +69,7 @@ func CheckWays(names []string) error { return find.CheckWays(names) }
 func (n *Node) Status() daemon.Status {
 	s := daemon.Status{
 		Peer: n.ID().String(), Addrs: []string{}, Listen: []string{}, Started: n.started.UTC(), Version: Version(), PID: os.Getpid(),
-		DHT: daemon.DHTStatus{State: "off"}, Instances: []daemon.CellStatus{}, Notes: n.Notes(),
+		DHT: daemon.DHTStatus{State: "off"}, NAT: n.reachable.status(), Instances: []daemon.CellStatus{}, Notes: n.Notes(),
 	}
 	for _, a := range n.advertised() {
 		s.Addrs = append(s.Addrs, a.String())

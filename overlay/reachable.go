@@ -7,34 +7,68 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/cellnode/cellnode/internal/daemon"
 )
 
 // reachable follows which of the host's addresses others have reached from outside (AutoNAT v2, which asks several of
-// them to dial back).
+// them to dial back), and what kind of NAT they see it behind.
 type reachable struct {
 	sub event.Subscription
 	wg  sync.WaitGroup
 
 	mu    sync.Mutex
 	addrs []ma.Multiaddr
+	nat   network.NATDeviceType // of UDP
 }
 
 func followReachable(h host.Host) (*reachable, error) {
-	sub, err := h.EventBus().Subscribe(new(event.EvtHostReachableAddrsChanged), eventbus.Name("overlay"))
+	sub, err := h.EventBus().Subscribe([]any{
+		new(event.EvtHostReachableAddrsChanged), new(event.EvtNATDeviceTypeChanged),
+	}, eventbus.Name("overlay"))
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
 	r := &reachable{sub: sub}
 	r.wg.Go(func() {
 		for e := range sub.Out() {
-			r.mu.Lock()
-			r.addrs = e.(event.EvtHostReachableAddrsChanged).Reachable
-			r.mu.Unlock()
+			r.take(e)
 		}
 	})
 	return r, nil
+}
+
+func (r *reachable) take(e any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch e := e.(type) {
+	case event.EvtHostReachableAddrsChanged:
+		r.addrs = e.Reachable
+	case event.EvtNATDeviceTypeChanged:
+		if e.TransportProtocol == network.NATTransportUDP {
+			r.nat = e.NatDeviceType
+		}
+	}
+}
+
+// status is what has been learned so far.
+func (r *reachable) status() daemon.NATStatus {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := daemon.NATStatus{UDP: daemon.NATUnknown, Confirmed: make([]string, 0, len(r.addrs))}
+	switch r.nat {
+	case network.NATDeviceTypeEndpointIndependent:
+		s.UDP = daemon.NATIndependent
+	case network.NATDeviceTypeEndpointDependent:
+		s.UDP = daemon.NATDependent
+	}
+	for _, a := range cellAddrs(r.addrs) {
+		s.Confirmed = append(s.Confirmed, a.String())
+	}
+	return s
 }
 
 // covers reports whether every public QUIC address among addrs has been reached from outside, and there is one.

@@ -97,9 +97,23 @@ type Status struct {
 	Version   string       `json:"version"`
 	PID       int          `json:"pid"`
 	DHT       DHTStatus    `json:"dht"`
+	NAT       NATStatus    `json:"nat"`
 	Instances []CellStatus `json:"serving"`
 	Notes     []string     `json:"notes,omitempty"` // what a person should know, one line each
 }
+
+// NATStatus is what a node has learned from others of how it is reached.
+type NATStatus struct {
+	UDP       string   `json:"udp"`       // NATUnknown, NATIndependent or NATDependent: the last two only behind a NAT
+	Confirmed []string `json:"confirmed"` // addresses that others have reached from outside
+}
+
+// The kinds of NAT, by how they map one inner address (RFC 4787 section 4.1).
+const (
+	NATUnknown     = "unknown"
+	NATIndependent = "endpoint-independent" // to one outer address for all destinations: holes can be punched
+	NATDependent   = "endpoint-dependent"   // to another one for each destination: they cannot
+)
 
 // DHTStatus is the node's place in the DHT.
 type DHTStatus struct {

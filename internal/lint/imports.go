@@ -39,13 +39,14 @@ var Rooms = []Room{
 	{"client", []string{"internal/source", "internal/daemon", "internal/home", "internal/pipe"}, "from a name to a connection without a host, a swarm or a DHT (see Weights)"},
 	{"codegen", []string{"manifest"}, "interface in, code out: data only, nothing is fetched or run"},
 	{"internal/build", []string{"client", "codegen"}, "the build step decides with the same code as a client at run time"},
+	{"internal/doctor", []string{"client"}, "looks at the machine as a node would, without being one: it may ask, and starts nothing"},
 	{"hub", []string{"internal/source", "spawn"}, "git hosting; liveness comes in through an interface, since nothing may need a hub"},
 	{"testnet", []string{"internal/daemon", "internal/home"}, "steers real processes from outside, as a user does"},
 	{"simulations", []string{"overlay", "client"}, "the real node and the pure machines, in virtual time"},
 	{"internal/lint", nil, "looks at the tree from outside"},
 	{"examples", []string{"cmd/cellnode"}, "what users of the module write; the demo plays on everything"},
 	{"cmd/cellnode", []string{
-		"overlay/sidecar", "overlay/embed", "spawn", "internal/build", "hub", "testnet", "simulations",
+		"overlay/sidecar", "overlay/embed", "spawn", "internal/build", "internal/doctor", "hub", "testnet", "simulations",
 	}, "flags, signals, exit codes: it puts the rooms together and nothing imports it"},
 }
 

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package doctor
+
+func kernelClock() (Finding, bool) { return Finding{}, false }

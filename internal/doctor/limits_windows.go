@@ -1,0 +1,3 @@
+package doctor
+
+func openFiles() (uint64, bool) { return 0, false }
