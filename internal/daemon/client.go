@@ -48,7 +48,7 @@ func (c *Client) Find(ctx context.Context, q Query) (r Reply, err error) {
 }
 
 // Watch calls each with every list that the node pushes, until ctx ends, the node goes, or each fails; it returns
-// that error.
+// that error, and never nil.
 func (c *Client) Watch(ctx context.Context, q Query, each func(Reply) error) error {
 	err := stream(ctx, c, http.MethodPost, "/v1/watch", q, each)
 	if err == nil {

@@ -103,7 +103,7 @@ func (r *repository) attempt(ctx context.Context, ref, object string, how rung, 
 			return fn(o)
 		})
 	}
-	if grown := stop(); grown && err == nil {
+	if grown := stop(); grown { // whatever else was found in it
 		err = r.s.tooLarge(r.url)
 	}
 	if errors.Is(err, errMovedMeanwhile) {
