@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 
 	ma "github.com/multiformats/go-multiaddr"
@@ -70,6 +71,7 @@ func (l listen) multiaddr() ma.Multiaddr {
 // sockets are bound before the host is built, so that two nodes on one machine never share a port by accident:
 // libp2p sets SO_REUSEPORT, and the second of them would silently take half of the first one's connections.
 type sockets struct {
+	mu    sync.Mutex // guards udp, from which libp2p takes in several goroutines
 	udp   map[netip.AddrPort]net.PacketConn
 	tcp   []net.Listener
 	bound []listen
@@ -184,6 +186,8 @@ func (s *sockets) add(part *sockets) {
 }
 
 func (s *sockets) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, c := range s.udp {
 		c.Close()
 	}
@@ -195,6 +199,8 @@ func (s *sockets) close() {
 // take hands the socket bound at laddr to libp2p's QUIC, once.
 func (s *sockets) take(laddr *net.UDPAddr) net.PacketConn {
 	at := unmapped(laddr.AddrPort())
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	c := s.udp[at]
 	delete(s.udp, at)
 	return c

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -72,6 +74,29 @@ func TestUDPAndTCPGetOnePort(t *testing.T) {
 	defer s.close()
 	if p := boundPorts(s); len(p) != 2 || p[0] != p[1] || p[0] == 0 || len(s.notes) != 0 {
 		t.Errorf("bound to %v with the notes %q", p, s.notes)
+	}
+}
+
+// libp2p opens its sockets from as many goroutines as it has dials.
+func TestASocketIsTakenOnce(t *testing.T) {
+	s, err := bind(pair("127.0.0.1", 0), listenUDP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	var wg sync.WaitGroup
+	var taken atomic.Int64
+	for range 8 {
+		wg.Go(func() {
+			if c := s.take(net.UDPAddrFromAddrPort(s.bound[0].addr)); c != nil {
+				taken.Add(1)
+				c.Close()
+			}
+		})
+	}
+	wg.Wait()
+	if n := taken.Load(); n != 1 {
+		t.Errorf("taken %d times", n)
 	}
 }
 
