@@ -16,7 +16,7 @@ func unwritable(err error) error {
 		return fmt.Errorf("home: %w: make room, or set CELL_HOME to a directory elsewhere", err)
 	case errors.Is(err, syscall.EFBIG):
 		return fmt.Errorf("home: %w: raise the limit on the size of files (ulimit -f)", err)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
 		return fmt.Errorf("home: %w: set CELL_HOME to a directory that you may write", err)
 	}
 	return fmt.Errorf("home: %w", err)

@@ -3,6 +3,7 @@ package source
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -91,11 +92,17 @@ func New(c Config) (*Source, error) {
 	return &Source{cfg: c, hub: newHub(c), now: time.Now}, nil
 }
 
-// writable makes a file and removes it: permissions alone do not tell of a file system that is read-only.
+// writable makes a file and removes it: permissions alone do not tell of a file system that is read-only. The name is
+// always the same, so that the next start clears away what a kill between the two has left.
 func writable(dir string) error {
-	f, err := os.CreateTemp(dir, ".writable-*")
+	path := filepath.Join(dir, ".writable")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
-	return errors.Join(f.Close(), os.Remove(f.Name()))
+	err = f.Close()
+	if removed := os.Remove(path); !errors.Is(removed, fs.ErrNotExist) { // another start was as quick
+		err = errors.Join(err, removed)
+	}
+	return err
 }
