@@ -33,7 +33,9 @@ func put(path string, data []byte, perm fs.FileMode, place func(temp, path strin
 	if err != nil {
 		return writeError(path, err)
 	}
-	clearAbandoned(path, temp)
+	if own, err := os.Lstat(temp); err == nil {
+		clearAbandoned(path, own.ModTime()) // by the file system's own clock
+	}
 	if err := place(temp, path); err != nil {
 		return errors.Join(writeError(path, err), os.Remove(temp))
 	}
@@ -101,14 +103,12 @@ func writeTemp(path string, data []byte, perm fs.FileMode) (name string, err err
 // knows that nobody writes path at this moment. What cannot be removed stays: it is in nobody's way.
 func ClearUnfinished(path string) { clearTemps(path, func(fs.FileInfo) bool { return true }) }
 
-// clearAbandoned is ClearUnfinished while others may be writing path too. Age is measured against the temporary file of
-// this write, by the file system's own clock.
-func clearAbandoned(path, temp string) {
-	own, err := os.Lstat(temp)
-	if err != nil {
-		return
-	}
-	clearTemps(path, func(info fs.FileInfo) bool { return own.ModTime().Sub(info.ModTime()) > abandoned })
+// ClearAbandoned is ClearUnfinished while others may be writing path: it leaves what is younger than ten minutes. It is
+// for a path that is written once and then only read.
+func ClearAbandoned(path string) { clearAbandoned(path, time.Now()) }
+
+func clearAbandoned(path string, now time.Time) {
+	clearTemps(path, func(info fs.FileInfo) bool { return now.Sub(info.ModTime()) > abandoned })
 }
 
 func clearTemps(path string, drop func(fs.FileInfo) bool) {

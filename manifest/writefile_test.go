@@ -118,8 +118,18 @@ func TestCreateFileHasOneWinner(t *testing.T) {
 	checkAlone(t, path)
 }
 
-// What a killed process has left goes with the next write to the same path; what is younger, or another's, stays.
+// What a killed process has left goes with the next write to the same path, or when its reader asks for that; what is
+// younger, or another's, stays.
 func TestAbandonedTemporaryFilesAreCleared(t *testing.T) {
+	for name, clears := range map[string]func(path string) error{
+		"write": func(path string) error { return WriteFile(path, nil, 0o600) },
+		"read":  func(path string) error { ClearAbandoned(path); return nil },
+	} {
+		t.Run(name, func(t *testing.T) { testClearing(t, clears) })
+	}
+}
+
+func testClearing(t *testing.T, clears func(path string) error) {
 	dir := t.TempDir()
 	old, now := time.Now().Add(-abandoned-time.Minute), time.Now()
 	files := map[string]time.Time{
@@ -139,7 +149,7 @@ func TestAbandonedTemporaryFilesAreCleared(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+	if err := clears(filepath.Join(dir, "file")); err != nil {
 		t.Fatal(err)
 	}
 	for name := range files {

@@ -71,10 +71,12 @@ func (s *Source) seedPath(cell manifest.Cell) string {
 // recallCommit is the cached entry of a commit, if it is whole.
 func (s *Source) recallCommit(cell manifest.Cell, commit string) (commitEntry, bool) {
 	var e commitEntry
-	if !s.recall(s.commitPath(cell, commit), &e) {
+	path := s.commitPath(cell, commit)
+	if !s.recall(path, &e) || e.Commit != commit || e.Sum != e.sum() {
 		return commitEntry{}, false
 	}
-	return e, e.Commit == commit && e.Sum == e.sum()
+	manifest.ClearAbandoned(path) // nobody will write it again
+	return e, true
 }
 
 func (s *Source) recallTag(cell manifest.Cell) (tagEntry, bool) {
