@@ -59,6 +59,7 @@ container, say it with --cell and --commit.`,
 }
 
 func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) error {
+	saveMemory()
 	log := g.log(cmd, slog.LevelInfo)
 	if f.seedsPush != "" && f.seedsPush != ownRepository {
 		if err := manifest.FetchURL(f.seedsPush); err != nil {

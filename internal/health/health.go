@@ -22,11 +22,13 @@ import (
 	"github.com/cellnode/cellnode/manifest"
 )
 
-// Defaults of [health] in Cell.toml.
+// Defaults of [health] in Cell.toml. With them a service that hangs is known to hang within two intervals: one until the
+// next check, and two timeouts.
 const (
-	DefaultInterval = time.Second
-	DefaultTimeout  = time.Second
-	DefaultFailures = 3
+	DefaultInterval    = time.Second
+	DefaultTimeout     = 400 * time.Millisecond
+	DefaultTimeoutExec = time.Second // of kind exec: a process has to start
+	DefaultFailures    = 2
 )
 
 // Check asks a service once. It returns nil if the service is well, and ends with ctx. Use it from one goroutine at a
@@ -98,6 +100,9 @@ func withDefaults(h manifest.Health) (manifest.Health, error) {
 	}
 	if h.Timeout == 0 {
 		h.Timeout = DefaultTimeout
+		if h.Kind == "exec" {
+			h.Timeout = DefaultTimeoutExec
+		}
 	}
 	if h.Failures == 0 {
 		h.Failures = DefaultFailures

@@ -15,8 +15,9 @@ type Monitor struct {
 
 // Watch checks at once and then every interval of h, from start to start; a check that takes longer delays the next.
 // changed is told of the first verdict and of every change: nil when the service is well, which one success proves, and
-// the last error when it failed h.Failures times in a row. So a service that is gone is told of after
-// (Failures-1)·Interval, one that hangs after Failures·max(Interval, Timeout).
+// the last error when it failed h.Failures times in a row. A failure that does not suffice yet is followed by the next check
+// after a quarter of the interval, so that a service that is gone is told of at most Interval + (Failures-1)·Interval/4 after
+// it went, and one that hangs at most Interval + Failures·max(Timeout, Interval/4).
 //
 // The Monitor owns check from then on. changed is called from one goroutine, which it holds up; it must not call Close.
 func Watch(h manifest.Health, check Check, changed func(error)) (*Monitor, error) {
@@ -43,10 +44,16 @@ func (m *Monitor) Close() error {
 }
 
 func watch(ctx context.Context, h manifest.Health, check Check, changed func(error)) {
-	ticker := time.NewTicker(h.Interval)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	v := verdict{limit: h.Failures}
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		begun := time.Now()
 		err := once(ctx, h.Timeout, check)
 		if ctx.Err() != nil {
 			return
@@ -54,11 +61,7 @@ func watch(ctx context.Context, h manifest.Health, check Check, changed func(err
 		if v.add(err) {
 			changed(err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+		timer.Reset(time.Until(begun.Add(v.interval(h.Interval))))
 	}
 }
 
@@ -76,6 +79,14 @@ const (
 	well
 	unwell
 )
+
+// interval is the time from one check to the next.
+func (v *verdict) interval(normal time.Duration) time.Duration {
+	if v.failures > 0 && v.failures < v.limit {
+		return normal / 4
+	}
+	return normal
+}
 
 // add says whether err, the result of one more check, changes the verdict.
 func (v *verdict) add(err error) (changed bool) {
