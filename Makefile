@@ -3,6 +3,7 @@ SHELL    := bash -o pipefail
 TOOL     := go tool -modfile=$(CURDIR)/tools/go.mod
 EXAMPLE  := examples/exchange
 FUZZTIME ?= 20s
+SOAK     ?= 11m
 
 # The race detector pays where goroutines share memory. It does not in code that is pure, in the
 # command and source, whose tests start other processes, or in tests about the tree itself. It makes signatures
@@ -11,7 +12,7 @@ FUZZTIME ?= 20s
 PLAIN    := /(manifest|codegen|cmd|examples|simulations|testnet|internal/lint|internal/record|internal/source)(/|$$)
 RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-.PHONY: help build check test fmt format vet staticcheck race plain example demo sim fuzz test-long test-netns generate clean
+.PHONY: help build check test fmt format vet staticcheck race plain example cross demo sim fuzz soak test-long test-netns generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +24,7 @@ build: ## bin/cellnode, and that everything else compiles
 check: format vet staticcheck build ## what each commit passes, in under two minutes once caches are warm
 	go test -short -vet=off ./...
 
-test: format vet staticcheck build race plain example ## everything that continuous integration asks for
+test: format vet staticcheck build race plain example cross ## everything that continuous integration asks for
 
 fmt: ## format the code
 	$(TOOL) gofumpt -w .
@@ -49,6 +50,10 @@ plain: ## every test in full, without the race detector
 example: ## tests of the example's own module
 	go -C $(EXAMPLE) test -vet=off ./...
 
+cross: ## that clients build for macOS and Windows too
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go build ./client/... ./examples/trader/...
+	GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go build ./client/... ./examples/trader/...
+
 demo: ## a whole network on this machine: announced, found, dialled, killed, healed
 	go run ./examples/demo
 
@@ -60,6 +65,9 @@ bench-%: ## benchmarks of one room, such as bench-gossip
 
 fuzz: ## every fuzz test for FUZZTIME (20s)
 	tools/fuzz.sh $(FUZZTIME)
+
+soak: ## what 64 idle instances cost, for SOAK (11m)
+	go build -o bin/ ./cmd/cellnode ./examples/soak && tools/soak.sh $(SOAK)
 
 test-long: ## the real command in scripts that take minutes, and killed 1,000 times at changes of the disk
 	go test -count=1 -timeout 60m -vet=off -v -run 'TestLongScripts|TestKilledAtAnyChange' ./cmd/cellnode -args -long

@@ -13,7 +13,7 @@ import (
 
 // TestMain lets the test binary be the command itself, and the service beside which it runs.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"cellnode": main, "service": service})
+	testscript.Main(manual{m}, map[string]func(){"cellnode": command, "service": service})
 }
 
 // TestScripts plays testdata/script/*.txtar through the real command. Each script has an empty CELL_HOME of its own and
@@ -81,7 +81,7 @@ func setup(env *testscript.Env) error {
 	for _, v := range []string{
 		"CELL_HOME=" + home, "CELL_DAEMON=off", "CELL_MDNS=false", "CELL_DHT=", "CELL_KEY=", "CELL_FILE=", "CELL_BOOTSTRAP=",
 		"CELL_LISTEN=/ip4/127.0.0.1/udp/0/quic-v1,/ip4/127.0.0.1/tcp/0/tls",
-		"QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true",
+		"QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true", errorsSocket + "=" + os.Getenv(errorsSocket),
 		"GIT_CONFIG_GLOBAL=" + os.DevNull, "GIT_CONFIG_NOSYSTEM=1",
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@localhost", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@localhost",
 	} {

@@ -73,7 +73,9 @@ func watch(ctx context.Context, dir string, length, every time.Duration, uses fl
 		}
 		fmt.Printf("%8s  %15s  %15s  %15s  %15s  %15s  %d\n", time.Since(begun).Round(time.Second),
 			spread(now, func(i int) float64 { return now[i].resident / 1e6 }),
-			spread(now, func(i int) float64 { return 100 * (now[i].processor - before[i].processor) / now[i].at.Sub(before[i].at).Seconds() }),
+			spread(now, func(i int) float64 {
+				return 100 * (now[i].processor - before[i].processor) / now[i].at.Sub(before[i].at).Seconds()
+			}),
 			spread(now, func(i int) float64 { return now[i].heap / 1e6 }),
 			spread(now, func(i int) float64 { return now[i].goroutines }),
 			spread(now, func(i int) float64 { return now[i].descriptors }), use.count())

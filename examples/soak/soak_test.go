@@ -45,7 +45,9 @@ process_resident_memory_bytes 5.967e+07
 	if err != nil || s.resident != 59.67e6 || s.heap != 11.321e6 || s.processor != 1.25 || s.goroutines != 386 || s.descriptors != 20 {
 		t.Errorf("%+v, %v", s, err)
 	}
-	n = node(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, strings.Replace(metrics, "process_open_fds", "other", 1)) })
+	n = node(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, strings.Replace(metrics, "process_open_fds", "other", 1))
+	})
 	if _, err := scrape(t.Context(), n); err == nil || !strings.Contains(err.Error(), "1 of the process's own are missing") {
 		t.Errorf("without a figure: %v", err)
 	}
