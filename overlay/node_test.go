@@ -168,7 +168,11 @@ func TestLeaverIsGoneEverywhereAtOnce(t *testing.T) {
 	i := serveEcho(t, leaves, "leaves")
 	watching := []*find.Tracker{track(t, entry), track(t, stays)}
 	for _, tr := range watching {
-		await(t, tr, "both are known", 10*time.Second, func(list []find.Instance) bool { return len(list) == 2 })
+		await(t, tr, "both are known, and to each other", 10*time.Second, func(list []find.Instance) bool {
+			return len(list) == 2 && !slices.ContainsFunc(list, func(i find.Instance) bool {
+				return !slices.Contains(i.Sources, find.Gossip) && !slices.Contains(i.Sources, find.List)
+			})
+		})
 	}
 	if err := i.Leave(t.Context()); err != nil {
 		t.Fatal(err)
