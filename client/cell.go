@@ -12,6 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -30,7 +31,7 @@ type cell struct {
 }
 
 // start begins to look for a cell, for a Dial if it is urgent.
-func (c *Client) start(r *Resolved, ways []find.Way, urgent bool) *cell {
+func (c *Client) start(r *Resolved, authority *record.Authority, ways []find.Way, urgent bool) *cell {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &cell{Resolved: r, stop: stop}
 	follow := 2
@@ -38,7 +39,7 @@ func (c *Client) start(r *Resolved, ways []find.Way, urgent bool) *cell {
 		follow = -1
 	}
 	s.tracker = find.New(find.Config{
-		Request: r.request(), Ways: ways, Dialer: c.dialer, Follow: follow, Urgent: urgent, Log: c.log,
+		Request: r.request(), Authority: authority, Ways: ways, Dialer: c.dialer, Follow: follow, Urgent: urgent, Log: c.log,
 	})
 	if c.home != nil && c.uses(find.Cache) {
 		s.wg.Go(func() { c.keepCache(ctx, s) })

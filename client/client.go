@@ -114,7 +114,7 @@ func (c *Client) close() error {
 // Dial opens a connection to the nearest live instance of a cell. Where none can be found it returns a *NoneError,
 // which says what each way of finding answered.
 func (c *Client) Dial(ctx context.Context, name string) (net.Conn, error) {
-	s, err := c.cellFor(name, true)
+	s, err := c.cellFor(ctx, name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (c *Client) Dial(ctx context.Context, name string) (net.Conn, error) {
 
 // DialPeer opens a connection to the one instance of a cell with this peer ID.
 func (c *Client) DialPeer(ctx context.Context, name, id string) (net.Conn, error) {
-	s, err := c.cell(name)
+	s, err := c.cell(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (c *Client) DialPeer(ctx context.Context, name, id string) (net.Conn, error
 
 // Settle returns when every way of finding the cell has been asked once and every candidate probed, or when ctx ends.
 func (c *Client) Settle(ctx context.Context, name string) (Found, error) {
-	s, err := c.cell(name)
+	s, err := c.cell(ctx, name)
 	if err != nil {
 		return Found{}, err
 	}
@@ -160,10 +160,17 @@ func (c *Client) Settle(ctx context.Context, name string) (Found, error) {
 	return Found{s.Cell, known}, err
 }
 
+// Check returns why a cell may not be called at all: it cannot be named, its files are at fault, or it is open and its
+// consumer does not take such cells. Otherwise it begins to look for instances.
+func (c *Client) Check(ctx context.Context, name string) error {
+	_, err := c.cell(ctx, name)
+	return err
+}
+
 // Watch calls each with what is known of the cell, at once and after each change, until ctx ends or each fails; it
 // returns that error.
 func (c *Client) Watch(ctx context.Context, name string, each func(Found) error) error {
-	s, err := c.cell(name)
+	s, err := c.cell(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -179,10 +186,12 @@ func (c *Client) Watch(ctx context.Context, name string, each func(Found) error)
 }
 
 // cell returns what the client knows of a cell, beginning to look for it if this is the first call.
-func (c *Client) cell(name string) (*cell, error) { return c.cellFor(name, false) }
+func (c *Client) cell(ctx context.Context, name string) (*cell, error) {
+	return c.cellFor(ctx, name, false)
+}
 
 // cellFor is cell, for a Dial if it is urgent.
-func (c *Client) cellFor(name string, urgent bool) (*cell, error) {
+func (c *Client) cellFor(ctx context.Context, name string, urgent bool) (*cell, error) {
 	if s, err := c.named(name); s != nil || err != nil {
 		return s, err
 	}
@@ -190,7 +199,8 @@ func (c *Client) cellFor(name string, urgent bool) (*cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.Admit(c.cfg.AllowOpen); err != nil {
+	authority, err := c.authority(ctx, r)
+	if err != nil {
 		return nil, err
 	}
 	ways := c.ways(r)
@@ -201,7 +211,7 @@ func (c *Client) cellFor(name string, urgent bool) (*cell, error) {
 	}
 	s := c.cells[r.request()]
 	if s == nil {
-		s = c.start(r, ways, urgent)
+		s = c.start(r, authority, ways, urgent)
 		c.cells[r.request()] = s
 	}
 	c.names[name] = s

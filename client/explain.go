@@ -17,7 +17,7 @@ import (
 // returns when each way and each instance has been asked once, or with what is known then and ctx's error when that
 // ends.
 func (c *Client) Explain(ctx context.Context, name string) (daemon.Explanation, Found, error) {
-	s, err := c.cell(name)
+	s, err := c.cell(ctx, name)
 	if err != nil {
 		return daemon.Explanation{}, Found{}, err
 	}

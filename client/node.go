@@ -201,7 +201,7 @@ func askDaemon(ctx context.Context, socket string, r *Resolved, only []string, s
 	c := daemon.NewClient(socket)
 	defer c.Close()
 	req := r.request()
-	q := daemon.Query{Repository: r.Cell.URL(), Tag: r.Cell.Tag, Commit: req.Commit, Fingerprint: req.Fingerprint, Only: only}
+	q := daemon.Query{Repository: r.Cell.URL(), Tag: r.Cell.Tag, Commit: req.Commit, Fingerprint: req.Fingerprint, Publishers: r.publishers(), Only: only}
 	if r.Locked != nil {
 		q.Seeds = daemon.NewSeeds(r.Locked.Seeds)
 	}

@@ -27,7 +27,7 @@ const pingTimeout = 3 * time.Second
 // Ping asks every instance of the cell that is live so far, at once, and returns the answers in the order of their
 // peer IDs.
 func (c *Client) Ping(ctx context.Context, name string) ([]Pong, error) {
-	s, err := c.cell(name)
+	s, err := c.cell(ctx, name)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -21,12 +22,15 @@ type Resolved struct {
 	Locked *manifest.LockedCell // nil without a Cell.lock that names the cell
 	File   string               // the Cell.toml, or empty
 	Notes  []string             // what a person should know of that file, one line each
+
+	read []string // keys of publishers, as the repository names them at the tag, where no lock says it
 }
 
 // OpenError says that a cell names no publishers and that the consumer has not said that it takes such a cell.
 type OpenError struct {
 	Cell manifest.Cell
 	Name string // in Cell.toml, or empty
+	Err  error  // why its repository could not be asked whether it names publishers; nil: it was, or Cell.lock says it
 }
 
 // Error says what to do.
@@ -35,21 +39,33 @@ func (e *OpenError) Error() string {
 	if e.Name != "" {
 		how = fmt.Sprintf("write allow_open = true under [cell.%s.policy] in Cell.toml", e.Name)
 	}
+	if e.Err != nil {
+		return fmt.Sprintf("cell %s may be open: whether it names publishers cannot be read (%v); to take it all the same, %s", e.Cell, e.Err, how)
+	}
 	return fmt.Sprintf("cell %s is open: it names no publishers, so any host on the Internet can answer as an instance of it; to take that, %s", e.Cell, how)
 }
 
+// publishers are the keys of those who may say who serves the cell, as far as that is known here; empty for an open one.
+func (r *Resolved) publishers() []string {
+	if r.Locked != nil && r.Locked.Trust != nil {
+		return r.Locked.Trust.Keys
+	}
+	return r.read
+}
+
 // Admit returns an *OpenError for a cell that names no publishers, unless its consumer takes such a cell: by allow_open
-// in Cell.toml or, for one named by its repository, by allowOpen.
+// in Cell.toml or, for one named by its repository, by allowOpen. Without a Cell.lock the cell counts as open until its
+// repository has been read, which a Client does when it needs to.
 func (r *Resolved) Admit(allowOpen bool) error {
-	if r.Policy.AllowOpen || r.Name == "" && allowOpen {
+	if len(r.publishers()) > 0 || r.Policy.AllowOpen || r.Name == "" && allowOpen {
 		return nil
 	}
-	return &OpenError{r.Cell, r.Name}
+	return &OpenError{Cell: r.Cell, Name: r.Name}
 }
 
 // request is what is wanted of an instance: what the lock pins.
 func (r *Resolved) request() find.Request {
-	req := find.Request{Cell: r.Cell}
+	req := find.Request{Cell: r.Cell, Publishers: record.Keys(r.publishers())}
 	if r.Locked != nil {
 		req.Commit, req.Fingerprint = r.Locked.Commit, r.Locked.Fingerprint
 	}

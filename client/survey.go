@@ -6,7 +6,8 @@ import "context"
 // been asked once, or when ctx ends. Seeds of r.Locked count as known; its commit and fingerprint are not asked for. It is
 // for the build step, which compares: Dial and Watch show only what may be used.
 func (c *Client) Survey(ctx context.Context, r *Resolved) (Found, error) {
-	if err := r.Admit(c.cfg.AllowOpen); err != nil {
+	authority, err := c.authority(ctx, r)
+	if err != nil {
 		return Found{}, err
 	}
 	all := *r
@@ -15,7 +16,7 @@ func (c *Client) Survey(ctx context.Context, r *Resolved) (Found, error) {
 		locked.Commit, locked.Fingerprint = "", ""
 		all.Locked = &locked
 	}
-	s := c.start(&all, c.ways(&all), false)
+	s := c.start(&all, authority, c.ways(&all), false)
 	defer s.close()
 	known, err := s.tracker.Settle(ctx)
 	return Found{s.Cell, known}, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -58,7 +59,11 @@ func (a *api) track(q daemon.Query) (*find.Tracker, manifest.Cell, func(), error
 	if err := CheckWays(q.Only); err != nil {
 		return bad(err)
 	}
-	t, done, err := (*Node)(a).Track(find.Request{Cell: cell, Commit: q.Commit, Fingerprint: q.Fingerprint}, daemon.ParseSeeds(q.Seeds), q.Only)
+	req := find.Request{Cell: cell, Commit: q.Commit, Fingerprint: q.Fingerprint, Publishers: record.Keys(q.Publishers)}
+	if _, err := req.Authority(); err != nil {
+		return bad(err)
+	}
+	t, done, err := (*Node)(a).Track(req, daemon.ParseSeeds(q.Seeds), q.Only)
 	return t, cell, done, err
 }
 

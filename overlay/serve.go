@@ -21,6 +21,10 @@ type Service struct {
 	Cell        manifest.Cell
 	Commit      string // that is running, in hex; empty: not stated
 	Fingerprint string // of its interface, in hex; empty: not stated
+	// Grant lets the instance serve a cell that names its publishers; nil in an open one. See Instance.SetGrant.
+	Grant *record.Grants
+	// Authority says who else may be a member; nil: the cell is open, and anybody may.
+	Authority *record.Authority
 	// Incarnation must be higher at each start of the same key; zero means the time in Unix milliseconds.
 	Incarnation uint64
 	// State is what the first record says; zero means serving.
@@ -50,6 +54,7 @@ type Instance struct {
 
 	mu    sync.Mutex
 	seeds []manifest.Seed
+	grant *record.Grants
 	state record.State
 	left  bool
 	// drained by Drain; wanted is what SetState last said.
@@ -71,7 +76,7 @@ func (n *Node) Serve(ctx context.Context, s Service) (*Instance, error) {
 	if s.State == 0 {
 		s.State = record.Serving
 	}
-	i := &Instance{node: n, service: s, id: s.Cell.ID(), state: s.State, wanted: s.State, look: make(chan struct{}, 1), met: make(chan struct{})}
+	i := &Instance{node: n, service: s, id: s.Cell.ID(), grant: s.Grant, state: s.State, wanted: s.State, look: make(chan struct{}, 1), met: make(chan struct{})}
 	i.firstMet = sync.OnceFunc(func() { close(i.met) })
 	if err := n.reserve(i.id, s.Cell); err != nil {
 		return nil, err
@@ -100,7 +105,8 @@ func (i *Instance) join(ctx context.Context) (err error) {
 	}
 	i.gossip, err = gossip.New(ctx, gossip.Config{
 		Host: n.host, Key: n.cfg.Key, Cell: i.id, Record: rec, Profile: n.cfg.Profile, Redial: n.redial(i.id),
-		Log: n.log.With("cell", i.service.Cell.String()),
+		Admit: func(rec *record.Signed) error { return i.service.Authority.Admit(rec, time.Now()) },
+		Log:   n.log.With("cell", i.service.Cell.String()),
 	})
 	if err != nil || n.dht == nil {
 		return err

@@ -14,12 +14,20 @@ import (
 // renewAfter is when a record is made anew: half of its validity.
 const renewAfter = record.Validity / 2
 
-// sign makes a record of the instance as it is now.
+// sign makes a record of the instance as it is now, valid for as long as its grant at most. The lock is held, or nobody else
+// knows i yet.
 func (i *Instance) sign(incarnation, seq uint64, state record.State) (*record.Signed, error) {
 	now, addrs := time.Now(), i.node.advertised()
+	expires, grant := now.Add(record.Validity), []byte(nil)
+	if i.grant != nil {
+		grant = i.grant.Bytes
+		if end := i.grant.Chain[0].NotAfter; end.Before(expires) {
+			expires = end
+		}
+	}
 	return record.Sign(i.node.cfg.Key, record.Instance{
 		Cell: i.id, Incarnation: incarnation, Seq: seq, State: state, Addrs: addrs, Confirmed: i.node.reachable.covers(addrs),
-		Issued: now, Expires: now.Add(record.Validity), Commit: i.service.Commit, Fingerprint: i.service.Fingerprint,
+		Issued: now, Expires: expires, Commit: i.service.Commit, Fingerprint: i.service.Fingerprint, Grant: grant,
 	})
 }
 
@@ -72,6 +80,14 @@ func (i *Instance) change(s record.State) error {
 	i.node.log.Info("state changed", "cell", i.service.Cell.String(), "state", s.String())
 	i.node.events.add(daemon.Event{Kind: "state", Cell: i.service.Cell.String(), Peer: i.node.ID().String(), Detail: s.String()})
 	return i.publish(s)
+}
+
+// SetGrant gives the instance another grant, in time before the one that it has ends. Everybody gets a record with it.
+func (i *Instance) SetGrant(g *record.Grants) error {
+	i.mu.Lock()
+	i.grant = g
+	i.mu.Unlock()
+	return i.publish(i.State())
 }
 
 // State returns what the instance says of itself.

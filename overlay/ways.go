@@ -84,8 +84,11 @@ type tracked struct {
 // no longer used; it stays warm for ten minutes after the last use.
 func (n *Node) Track(req find.Request, seeds []manifest.Seed, only []string) (t *find.Tracker, done func(), err error) {
 	only = slices.Sorted(slices.Values(only))
-	key := strings.Join(append([]string{req.Cell.String(), req.Commit, req.Fingerprint}, only...), "\x00")
+	key := strings.Join(append([]string{req.Cell.String(), req.Commit, req.Fingerprint, req.Publishers}, only...), "\x00")
 	cfg := n.trackerConfig(req, seeds, only)
+	if cfg.Authority, err = req.Authority(); err != nil {
+		return nil, nil, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {

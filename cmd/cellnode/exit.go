@@ -54,6 +54,7 @@ func exitCode(err error) int {
 		api    *daemon.Error
 		none   *find.NoneError
 		open   *client.OpenError
+		grant  *sidecar.GrantError
 		remote *source.UnreachableError
 		denied *source.RefusedError
 		ended  *sidecar.ExitError
@@ -71,7 +72,7 @@ func exitCode(err error) int {
 		return coded.code
 	case errors.As(err, &api):
 		return api.Code
-	case errors.As(err, &open), errors.As(err, &far), errors.As(err, &spawn):
+	case errors.As(err, &open), errors.As(err, &grant), errors.As(err, &far), errors.As(err, &spawn):
 		return exitRefused
 	case errors.As(err, &differ), errors.As(err, &moved), errors.As(err, &stale), errors.As(err, &live):
 		return exitMismatch

@@ -118,6 +118,9 @@ func grant(verdict string) string {
 	if verdict == daemon.TrustOpen {
 		return "none is asked for: the cell is open"
 	}
+	if verdict == "unknown" {
+		return "none has been seen"
+	}
 	return verdict
 }
 

@@ -44,8 +44,8 @@ func (f *cellFlags) client(cmd *cobra.Command, g *globals, cell string) (*client
 	for _, note := range r.Notes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "cellnode: note: %s\n", note)
 	}
-	if err := r.Admit(f.allowOpen); err != nil {
-		return nil, err
+	if err := r.Admit(f.allowOpen); err != nil && r.Locked != nil {
+		return nil, err // Cell.lock says that it is open; without one the repository is asked later
 	}
 	if err := checkSettings(); err != nil {
 		return nil, err

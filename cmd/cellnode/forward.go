@@ -28,6 +28,9 @@ func newForward(g *globals) *cobra.Command {
 				return err
 			}
 			defer c.Close()
+			if err := c.Check(cmd.Context(), args[0]); err != nil {
+				return err
+			}
 			l, err := listenLocal(args[1])
 			if err != nil {
 				return err

@@ -89,7 +89,7 @@ func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) e
 	if err != nil {
 		return err
 	}
-	if in.Open && !f.allowOpen {
+	if len(in.Publishers) == 0 && !f.allowOpen {
 		log.Warn("this cell is OPEN: its Cell.toml names no publishers, so anybody can answer as an instance of it, and clients must write allow_open = true", "cell", in.Cell.String())
 	}
 	defer onHangup(log, s.Reload)()

@@ -23,7 +23,7 @@ func serveConnect(n Node, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), defaultTimeout)
-	remote, instance, err := n.Connect(ctx, Query{Repository: cell.URL(), Tag: cell.Tag})
+	remote, instance, err := n.Connect(ctx, Query{Repository: cell.URL(), Tag: cell.Tag, Publishers: r.URL.Query()["publisher"]})
 	cancel()
 	if err != nil {
 		writeError(w, err)

@@ -15,7 +15,7 @@ type Explanation struct {
 	CID         string      `json:"cid"`
 	Commit      string      `json:"commit,omitempty"`      // wanted; empty: any
 	Fingerprint string      `json:"fingerprint,omitempty"` // wanted; empty: any
-	Trust       string      `json:"trust"`                 // open: no publishers are named, so no grant is asked for
+	Trust       string      `json:"trust"`                 // signed, or open: no publishers are named, so no grant is asked for
 	Settled     bool        `json:"settled"`               // every way has been asked, every candidate probed
 	Used        int         `json:"used"`                  // instances that calls go to
 	Instances   []Explained `json:"instances"`             // in the order in which calls prefer them
@@ -30,7 +30,7 @@ type Explained struct {
 	Why         string     `json:"why"`
 	Signature   string     `json:"signature"` // valid, none, or the code of the refusal
 	ValidUntil  time.Time  `json:"valid_until,omitzero"`
-	Grant       string     `json:"grant"` // open: none is asked for
+	Grant       string     `json:"grant"` // valid, unknown, open (none is asked for), or the code of the refusal
 	Probe       *LastProbe `json:"last_probe,omitempty"`
 	Suspected   bool       `json:"suspected"` // others hold it for dead, and it has not answered since
 	Disproved   int        `json:"disproved"` // reports of its death that its answers disproved
@@ -44,8 +44,11 @@ type LastProbe struct {
 	Failures int       `json:"failures,omitempty"` // in a row
 }
 
-// TrustOpen is Explanation.Trust of a cell that names no publishers.
-const TrustOpen = "open"
+// TrustOpen is Explanation.Trust of a cell that names no publishers, TrustSigned of one that does.
+const (
+	TrustOpen   = "open"
+	TrustSigned = "signed"
+)
 
 // NewExplanation puts what a tracker knows into the form that is printed.
 func NewExplanation(req find.Request, s find.Snapshot, accounts []find.Account) Explanation {
@@ -54,8 +57,11 @@ func NewExplanation(req find.Request, s find.Snapshot, accounts []find.Account) 
 		Cell: reply.Cell, CID: reply.CID, Commit: req.Commit, Fingerprint: req.Fingerprint, Trust: TrustOpen,
 		Settled: true, Instances: make([]Explained, 0, len(accounts)), Ways: reply.Ways,
 	}
+	if req.Publishers != "" {
+		x.Trust = TrustSigned
+	}
 	for _, a := range accounts {
-		x.Instances = append(x.Instances, newExplained(a))
+		x.Instances = append(x.Instances, newExplained(a, x.Trust))
 		if a.Takes() {
 			x.Used++
 		}
@@ -65,16 +71,25 @@ func NewExplanation(req find.Request, s find.Snapshot, accounts []find.Account) 
 	return x
 }
 
-func newExplained(a find.Account) Explained {
+func newExplained(a find.Account, trust string) Explained {
 	x := Explained{
 		Instance: newInstance(a.Instance), Verdict: string(a.Verdict), Used: a.Takes(), Why: a.Why,
-		Signature: "none", Grant: TrustOpen, Suspected: a.Suspect || a.Accused, Disproved: a.Disproved, NextProbeAt: a.Next.UTC(),
+		Signature: "none", Grant: trust, Suspected: a.Suspect || a.Accused, Disproved: a.Disproved, NextProbeAt: a.Next.UTC(),
+	}
+	if trust != TrustOpen {
+		x.Grant = "unknown"
 	}
 	if a.Record != nil {
 		x.Signature, x.ValidUntil = "valid", a.Record.Expires.UTC()
+		if trust != TrustOpen {
+			x.Grant = "valid"
+		}
 	}
 	var refused *record.Refusal
-	if errors.As(a.Err, &refused) {
+	switch {
+	case errors.As(a.Err, &refused) && refused.Code.OfGrant():
+		x.Signature, x.Grant = "valid", string(refused.Code)
+	case errors.As(a.Err, &refused):
 		x.Signature, x.ValidUntil = string(refused.Code), time.Time{}
 	}
 	if !a.Probed.IsZero() {

@@ -94,6 +94,16 @@ type Request struct {
 	Cell manifest.Cell
 	// Commit and Fingerprint, in hex, are wanted of an instance where they are not empty.
 	Commit, Fingerprint string
+	// Publishers are the keys of whom may say who serves the cell, as record.Keys writes them; empty: the cell is open.
+	Publishers string
+}
+
+// Authority says who may serve the cell; nil for an open one. The error is of a key that is none.
+func (r Request) Authority() (*record.Authority, error) {
+	if r.Publishers == "" {
+		return nil, nil
+	}
+	return record.NewAuthority(r.Cell.ID(), strings.Split(r.Publishers, ","))
 }
 
 // An Instance is one that has answered. It is a copy and may be kept; Addrs and Sources are shared and not to be changed.

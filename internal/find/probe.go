@@ -119,7 +119,7 @@ func (t *Tracker) verify(to link.Target, w link.Welcome) (*record.Signed, error)
 	if rec.Peer != to.Peer {
 		return nil, fmt.Errorf("%w, %s", errOtherRecord, rec.Peer)
 	}
-	return rec, nil
+	return rec, t.cfg.Authority.Admit(rec, time.Now())
 }
 
 // final reports whether the instance itself refused: asking once more would bring the same.

@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cellnode/cellnode/internal/link"
+	"github.com/cellnode/cellnode/internal/record"
 )
 
 // Dialer is what a Tracker needs of link.Dialer.
@@ -23,8 +24,10 @@ type Dialer interface {
 // Config configures a Tracker.
 type Config struct {
 	Request Request
-	Ways    []Way
-	Dialer  Dialer
+	// Authority is Request.Authority(): an instance without a grant by it is none. Nil: the cell is open.
+	Authority *record.Authority
+	Ways      []Way
+	Dialer    Dialer
 	// Follow is how many live instances are asked to push the changes of their lists; 0 means none, as in a node
 	// that is itself an instance and hears them by gossip. Below 0 nobody pushes anything, and every instance is probed
 	// often.
@@ -247,6 +250,9 @@ func (t *Tracker) kickLocked() {
 
 // Found takes a candidate. It implements Sink.
 func (t *Tracker) Found(c Candidate) {
+	if c.Record != nil && t.cfg.Authority.Admit(c.Record, time.Now()) != nil {
+		c.Record = nil // it remains a hint: the instance's own answer will say what is wrong with it
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if seen := t.seen[c.Way]; seen != nil && !seen[string(c.Peer)] && len(seen) < maxEntries {

@@ -7,6 +7,7 @@
 //
 //	record    signing domain    payload type
 //	Instance  cell/instance/v1  /cell/instance/1
+//	Grant     cell/grant/v1     /cell/grant/1
 //
 // Whoever reads a record checks the cheap things first and the signature last; the first check that fails decides
 // the Code of the Refusal:
@@ -14,6 +15,10 @@
 //	size (E_SIZE), envelope (E_ENVELOPE), payload type (E_TYPE), key type (E_KEYTYPE), payload (E_PAYLOAD),
 //	cell (E_CELL), signer is the peer named (E_SIGNER), time (E_EXPIRED, E_FUTURE), addresses (E_ADDR),
 //	signature (E_SIG)
+//
+// Whether the signer may serve the cell is a second question, which an [Authority] answers by the record's grant: none
+// (E_GRANT), its chain (E_CHAIN), its cell, peer, commit and time (E_CELL, E_PEER, E_COMMIT, E_NOTYET, E_EXPIRED), what it
+// allows (E_CAPS), who signed it (E_ISSUER).
 //
 // libp2p's own ConsumeTypedEnvelope checks neither the payload type nor that the signer is the peer that the
 // payload names; both are checked here.
@@ -27,7 +32,6 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/record"
 	ma "github.com/multiformats/go-multiaddr"
 	"google.golang.org/protobuf/proto"
 
@@ -119,13 +123,9 @@ func Sign(key crypto.PrivKey, in Instance) (*Signed, error) {
 	if err != nil {
 		return nil, err
 	}
-	env, err := record.Seal(&sealed{payload}, key)
+	data, err := seal(instanceKind, payload, key)
 	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
-	}
-	data, err := env.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("record: %w", err)
+		return nil, err
 	}
 	if len(data) > MaxSize {
 		return nil, refuse(CodeSize, "%d bytes, at most %d", len(data), MaxSize)

@@ -121,25 +121,25 @@ func TestEachRefusalHasItsCode(t *testing.T) {
 		{"too large", make([]byte, MaxSize+1), CodeSize},
 		{"not an envelope", []byte("hello"), CodeEnvelope},
 		{"empty", nil, CodeEnvelope},
-		{"another kind of record", seal(key, &otherKind{}), CodeType},
-		{"RSA key", seal(rsa, &sealed{payload(rsa, func(*recordpb.Instance) {})}), CodeKeyType},
-		{"garbage payload", seal(key, &sealed{[]byte{0xff}}), CodePayload},
-		{"unknown state", seal(key, &sealed{payload(key, func(m *recordpb.Instance) { m.State = 9 })}), CodePayload},
-		{"short commit", seal(key, &sealed{payload(key, func(m *recordpb.Instance) { m.Commit = []byte{1} })}), CodePayload},
-		{"short fingerprint", seal(key, &sealed{payload(key, func(m *recordpb.Instance) { m.Fingerprint = []byte{1} })}), CodePayload},
+		{"another kind of record", seal(key, &otherKind{sealed{instanceKind, nil}}), CodeType},
+		{"RSA key", seal(rsa, &sealed{instanceKind, payload(rsa, func(*recordpb.Instance) {})}), CodeKeyType},
+		{"garbage payload", seal(key, &sealed{instanceKind, []byte{0xff}}), CodePayload},
+		{"unknown state", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) { m.State = 9 })}), CodePayload},
+		{"short commit", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) { m.Commit = []byte{1} })}), CodePayload},
+		{"short fingerprint", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) { m.Fingerprint = []byte{1} })}), CodePayload},
 		{"another cell", sign(func(in *Instance) { in.Cell = otherCell }), CodeCell},
-		{"another signer", seal(newKey(t), &sealed{payload(key, func(*recordpb.Instance) {})}), CodeSigner},
+		{"another signer", seal(newKey(t), &sealed{instanceKind, payload(key, func(*recordpb.Instance) {})}), CodeSigner},
 		{"expired", sign(func(in *Instance) { in.Issued, in.Expires = testNow.Add(-time.Hour), testNow.Add(-Leeway-time.Second) }), CodeExpired},
 		{"valid for too long", sign(func(in *Instance) { in.Expires = testNow.Add(Validity + time.Second) }), CodeFuture},
 		{"issued ahead", sign(func(in *Instance) { in.Issued = testNow.Add(Leeway + time.Second) }), CodeFuture},
 		{"incarnation ahead", sign(func(in *Instance) { in.Incarnation = uint64(testNow.Add(11 * time.Minute).UnixMilli()) }), CodeFuture},
 		{"last incarnation", sign(func(in *Instance) { in.Incarnation = 1<<64 - 1 }), CodeFuture},
-		{"five addresses", seal(key, &sealed{payload(key, func(m *recordpb.Instance) {
+		{"five addresses", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) {
 			for len(m.Addrs) < 5 {
 				m.Addrs = append(m.Addrs, m.Addrs[0])
 			}
 		})}), CodeAddr},
-		{"relay address", seal(key, &sealed{payload(key, func(m *recordpb.Instance) {
+		{"relay address", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) {
 			m.Addrs[0] = ma.StringCast("/ip4/192.0.2.1/udp/1/quic-v1/p2p-circuit").Bytes()
 		})}), CodeAddr},
 		{"wrong signature", flipped, CodeSig},

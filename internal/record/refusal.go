@@ -1,6 +1,9 @@
 package record
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Code names why a record was refused. Codes are stable: people and programs may rely on them.
 type Code string
@@ -18,7 +21,20 @@ const (
 	CodeFuture   Code = "E_FUTURE"   // made by a clock that is too far ahead, or valid for too long
 	CodeAddr     Code = "E_ADDR"     // names addresses that cannot be dialled
 	CodeSig      Code = "E_SIG"      // the signature is wrong
+
+	CodeGrant  Code = "E_GRANT"  // the cell names publishers, and there is no grant, or none that can be read
+	CodeChain  Code = "E_CHAIN"  // a chain of grants that is too long, or wider than its beginning
+	CodePeer   Code = "E_PEER"   // the grant is for another peer
+	CodeCommit Code = "E_COMMIT" // the grant is for another commit
+	CodeNotYet Code = "E_NOTYET" // the grant is not valid yet
+	CodeCaps   Code = "E_CAPS"   // the grant does not allow this
+	CodeIssuer Code = "E_ISSUER" // the grant is not signed by a publisher of the cell
 )
+
+// OfGrant reports whether the code is about a grant and not about the record that carries it.
+func (c Code) OfGrant() bool {
+	return slices.Contains([]Code{CodeGrant, CodeChain, CodePeer, CodeCommit, CodeNotYet, CodeCaps, CodeIssuer}, c)
+}
 
 // Refusal says why a record was not taken.
 type Refusal struct {

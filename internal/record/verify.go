@@ -3,9 +3,11 @@ package record
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"time"
 
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/crypto/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/record"
@@ -16,12 +18,17 @@ import (
 )
 
 const (
-	domain        = "cell/instance/v1"
 	maxAddrSize   = 256
 	maxClockAhead = 10 * time.Minute // of an incarnation; a clock further ahead is refused, not followed
 )
 
-var payloadType = []byte("/cell/instance/1")
+// kind keeps a signature over one kind of record from being taken for one over another.
+type kind struct{ domain, payloadType string }
+
+var (
+	instanceKind = kind{"cell/instance/v1", "/cell/instance/1"}
+	grantKind    = kind{"cell/grant/v1", "/cell/grant/1"}
+)
 
 // Verify opens an Instance record of the given cell. It returns a *Refusal for anything that is not a record of
 // that cell, valid at now and signed by the peer that it names. Data is not kept: the result owns a copy.
@@ -29,15 +36,9 @@ func Verify(data []byte, cell cid.Cid, now time.Time) (*Signed, error) {
 	if len(data) > MaxSize {
 		return nil, refuse(CodeSize, "%d bytes, at most %d", len(data), MaxSize)
 	}
-	env, err := record.UnmarshalEnvelope(data)
+	env, err := unseal(instanceKind, data)
 	if err != nil {
-		return nil, refuse(CodeEnvelope, "%v", err)
-	}
-	if !bytes.Equal(env.PayloadType, payloadType) {
-		return nil, refuse(CodeType, "payload type %q, want %q", env.PayloadType, payloadType)
-	}
-	if t := env.PublicKey.Type(); t != pb.KeyType_Ed25519 {
-		return nil, refuse(CodeKeyType, "signed with %s, only Ed25519 is taken", t)
+		return nil, err
 	}
 	in, err := unmarshal(env.RawPayload)
 	if err != nil {
@@ -55,17 +56,55 @@ func Verify(data []byte, cell cid.Cid, now time.Time) (*Signed, error) {
 	if err := checkAddrs(in.Addrs); err != nil {
 		return nil, err
 	}
-	if _, err := record.ConsumeTypedEnvelope(data, &sealed{}); err != nil {
-		return nil, refuse(CodeSig, "%v", err)
+	if err := checkSignature(instanceKind, data); err != nil {
+		return nil, err
 	}
 	return &Signed{*in, bytes.Clone(data)}, nil
 }
 
-// sealed carries a payload through libp2p's envelope without interpreting it.
-type sealed struct{ payload []byte }
+// unseal opens an envelope of a kind without verifying its signature.
+func unseal(k kind, data []byte) (*record.Envelope, error) {
+	env, err := record.UnmarshalEnvelope(data)
+	if err != nil {
+		return nil, refuse(CodeEnvelope, "%v", err)
+	}
+	if string(env.PayloadType) != k.payloadType {
+		return nil, refuse(CodeType, "payload type %q, want %q", env.PayloadType, k.payloadType)
+	}
+	if t := env.PublicKey.Type(); t != pb.KeyType_Ed25519 {
+		return nil, refuse(CodeKeyType, "signed with %s, only Ed25519 is taken", t)
+	}
+	return env, nil
+}
 
-func (*sealed) Domain() string                   { return domain }
-func (*sealed) Codec() []byte                    { return payloadType }
+func checkSignature(k kind, data []byte) error {
+	if _, err := record.ConsumeTypedEnvelope(data, &sealed{k, nil}); err != nil {
+		return refuse(CodeSig, "%v", err)
+	}
+	return nil
+}
+
+// seal signs a payload.
+func seal(k kind, payload []byte, key crypto.PrivKey) ([]byte, error) {
+	env, err := record.Seal(&sealed{k, payload}, key)
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	data, err := env.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("record: %w", err)
+	}
+	return data, nil
+}
+
+// sealed carries a payload through libp2p's envelope without interpreting it.
+type sealed struct {
+	kind
+	payload []byte
+}
+
+func (s *sealed) Domain() string                 { return s.domain }
+func (s *sealed) Codec() []byte                  { return []byte(s.payloadType) }
 func (s *sealed) MarshalRecord() ([]byte, error) { return s.payload, nil }
 func (s *sealed) UnmarshalRecord(b []byte) error { s.payload = b; return nil }
 

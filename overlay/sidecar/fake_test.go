@@ -46,7 +46,7 @@ func newInstance(t *testing.T) Instance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Instance{Name: "echo", Cell: cell, Commit: someCommit, Health: manifest.Health{Kind: "tcp"}, Open: true}
+	return Instance{Name: "echo", Cell: cell, Commit: someCommit, Health: manifest.Health{Kind: "tcp"}}
 }
 
 // startBeside starts a Sidecar beside a service that listens at a Unix socket.

@@ -22,7 +22,7 @@ type Instance struct {
 	Health      manifest.Health
 	Env         map[string]string // for a service that is started
 	Dir         string            // of the checkout; empty: none
-	Open        bool              // the cell names no publishers
+	Publishers  []string          // keys, as in [trust]: instances need a grant by one of them; nil: the cell is open
 }
 
 // Identify says what instance runs in dir. With an empty cell the checkout says it: its Cell.toml, and a clean tree at a
@@ -53,7 +53,7 @@ func Identify(ctx context.Context, dir, cell, commit string) (Instance, error) {
 		return Instance{}, fmt.Errorf("sidecar: --commit %q is not a git commit: give all of its 40 (or 64) hexadecimal digits", commit)
 	}
 	commit = strings.ToLower(commit)
-	in := Instance{Name: nameOf(named), Cell: named, Commit: commit, Open: true}
+	in := Instance{Name: nameOf(named), Cell: named, Commit: commit}
 	c, err := source.OpenCheckout(dir)
 	switch {
 	case errors.Is(err, source.ErrNoPackage):
@@ -67,10 +67,14 @@ func Identify(ctx context.Context, dir, cell, commit string) (Instance, error) {
 }
 
 func fromCheckout(c *source.Checkout) Instance {
-	return Instance{
+	in := Instance{
 		Name: c.File.Package.Name, Cell: c.Cell, Commit: c.Commit, Fingerprint: c.Fingerprint,
-		Health: c.File.Health, Env: c.File.Run.Env, Dir: c.Dir, Open: c.File.Trust == nil,
+		Health: c.File.Health, Env: c.File.Run.Env, Dir: c.Dir,
 	}
+	if t := c.File.Trust; t != nil {
+		in.Publishers = t.Keys
+	}
+	return in
 }
 
 // environment returns Env as NAME=VALUE, sorted.

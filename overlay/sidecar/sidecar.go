@@ -50,20 +50,22 @@ type SeedReader interface {
 
 // A Sidecar is a node beside one instance of a cell. Its methods may be called by any number of goroutines.
 type Sidecar struct {
-	cfg      Config
-	log      *slog.Logger
-	key      *home.Key
-	claim    *home.Registration
-	node     *settings.Node
-	instance *overlay.Instance
-	command  *Command // nil with an upstream of its own
-	monitor  *health.Monitor
-	api      *daemon.Server
-	upstream Upstream
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	closing  sync.Once
-	closeErr error
+	cfg Config
+	log *slog.Logger
+	key *home.Key
+	// authority says who may serve the cell; nil: it is open.
+	authority *record.Authority
+	claim     *home.Registration
+	node      *settings.Node
+	instance  *overlay.Instance
+	command   *Command // nil with an upstream of its own
+	monitor   *health.Monitor
+	api       *daemon.Server
+	upstream  Upstream
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup
+	closing   sync.Once
+	closeErr  error
 }
 
 // Start starts the service, if Config says so, waits until it is there, and joins its cell. ctx bounds this call alone.
@@ -83,6 +85,15 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 	if s.key, err = cfg.Home.Key(id.Name); err != nil {
 		return nil, err
 	}
+	if len(id.Publishers) > 0 {
+		if s.authority, err = record.NewAuthority(id.Cell.ID(), id.Publishers); err != nil {
+			return nil, err
+		}
+	}
+	grants, err := s.readGrant()
+	if err != nil {
+		return nil, err
+	}
 	if s.claim, err = cfg.Home.Claim(id.Name, id.Cell.ID().String()); err != nil {
 		return nil, err
 	}
@@ -92,8 +103,11 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 	if err := s.startNode(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.serve(ctx); err != nil {
+	if err := s.serve(ctx, grants); err != nil {
 		return nil, err
+	}
+	if grants != nil {
+		s.wg.Go(func() { s.keepGrant(run, grants) })
 	}
 	if cfg.Seeds != nil {
 		s.wg.Go(func() { s.readSeeds(run) })
@@ -147,7 +161,7 @@ func (s *Sidecar) startNode(ctx context.Context) (err error) {
 }
 
 // serve joins the cell. An instance whose service is not well yet says so from its first record on.
-func (s *Sidecar) serve(ctx context.Context) error {
+func (s *Sidecar) serve(ctx context.Context, grants *record.Grants) error {
 	id := s.cfg.Instance
 	check, err := health.New(id.Health, s.upstream.DialOnce, id.Dir)
 	if err != nil {
@@ -165,7 +179,7 @@ func (s *Sidecar) serve(ctx context.Context) error {
 	}
 	s.instance, err = s.node.Serve(ctx, overlay.Service{
 		Cell: id.Cell, Commit: id.Commit, Fingerprint: id.Fingerprint, Incarnation: incarnation,
-		State: first, Upstream: s.upstream.String(), Handle: s.handle,
+		Grant: grants, Authority: s.authority, State: first, Upstream: s.upstream.String(), Handle: s.handle,
 	})
 	if err != nil {
 		check.Close()

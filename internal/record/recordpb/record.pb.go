@@ -80,6 +80,57 @@ func (State) EnumDescriptor() ([]byte, []int) {
 	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{0}
 }
 
+type Capability int32
+
+const (
+	Capability_CAPABILITY_UNSPECIFIED Capability = 0
+	// Serve the cell.
+	Capability_CAPABILITY_SERVE Capability = 1
+	// Sign grants for others that say no more than this one.
+	Capability_CAPABILITY_ISSUE Capability = 2
+)
+
+// Enum value maps for Capability.
+var (
+	Capability_name = map[int32]string{
+		0: "CAPABILITY_UNSPECIFIED",
+		1: "CAPABILITY_SERVE",
+		2: "CAPABILITY_ISSUE",
+	}
+	Capability_value = map[string]int32{
+		"CAPABILITY_UNSPECIFIED": 0,
+		"CAPABILITY_SERVE":       1,
+		"CAPABILITY_ISSUE":       2,
+	}
+)
+
+func (x Capability) Enum() *Capability {
+	p := new(Capability)
+	*p = x
+	return p
+}
+
+func (x Capability) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Capability) Descriptor() protoreflect.EnumDescriptor {
+	return file_internal_record_recordpb_record_proto_enumTypes[1].Descriptor()
+}
+
+func (Capability) Type() protoreflect.EnumType {
+	return &file_internal_record_recordpb_record_proto_enumTypes[1]
+}
+
+func (x Capability) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Capability.Descriptor instead.
+func (Capability) EnumDescriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{1}
+}
+
 // Instance says who serves a cell and where. It never says that the instance is alive.
 type Instance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -222,6 +273,149 @@ func (x *Instance) GetGrant() []byte {
 	return nil
 }
 
+// Grant says that a peer may serve a cell for a time.
+type Grant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The cell's CID, binary.
+	Cell []byte `protobuf:"bytes,1,opt,name=cell,proto3" json:"cell,omitempty"`
+	// The git commit that may run, binary; empty: any at the cell's tag.
+	Commit []byte `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`
+	// The peer ID of whom it is given to, binary.
+	Peer []byte `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Unix seconds.
+	NotBefore    int64        `protobuf:"varint,4,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter     int64        `protobuf:"varint,5,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	Capabilities []Capability `protobuf:"varint,6,rep,packed,name=capabilities,proto3,enum=cell.record.v1.Capability" json:"capabilities,omitempty"`
+	// Random; names the grant where it is revoked.
+	Serial        uint64 `protobuf:"varint,7,opt,name=serial,proto3" json:"serial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Grant) GetCell() []byte {
+	if x != nil {
+		return x.Cell
+	}
+	return nil
+}
+
+func (x *Grant) GetCommit() []byte {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+func (x *Grant) GetPeer() []byte {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+func (x *Grant) GetNotBefore() int64 {
+	if x != nil {
+		return x.NotBefore
+	}
+	return 0
+}
+
+func (x *Grant) GetNotAfter() int64 {
+	if x != nil {
+		return x.NotAfter
+	}
+	return 0
+}
+
+func (x *Grant) GetCapabilities() []Capability {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
+func (x *Grant) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
+// GrantChain is what Instance.grant holds: the instance's own grant first, then the one by which its signer may issue.
+type GrantChain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Envelopes     [][]byte               `protobuf:"bytes,1,rep,name=envelopes,proto3" json:"envelopes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantChain) Reset() {
+	*x = GrantChain{}
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantChain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantChain) ProtoMessage() {}
+
+func (x *GrantChain) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantChain.ProtoReflect.Descriptor instead.
+func (*GrantChain) Descriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *GrantChain) GetEnvelopes() [][]byte {
+	if x != nil {
+		return x.Envelopes
+	}
+	return nil
+}
+
 var File_internal_record_recordpb_record_proto protoreflect.FileDescriptor
 
 const file_internal_record_recordpb_record_proto_rawDesc = "" +
@@ -240,13 +434,30 @@ const file_internal_record_recordpb_record_proto_rawDesc = "" +
 	"\x06commit\x18\n" +
 	" \x01(\fR\x06commit\x12 \n" +
 	"\vfingerprint\x18\v \x01(\fR\vfingerprint\x12\x14\n" +
-	"\x05grant\x18\f \x01(\fR\x05grant*m\n" +
+	"\x05grant\x18\f \x01(\fR\x05grant\"\xdb\x01\n" +
+	"\x05Grant\x12\x12\n" +
+	"\x04cell\x18\x01 \x01(\fR\x04cell\x12\x16\n" +
+	"\x06commit\x18\x02 \x01(\fR\x06commit\x12\x12\n" +
+	"\x04peer\x18\x03 \x01(\fR\x04peer\x12\x1d\n" +
+	"\n" +
+	"not_before\x18\x04 \x01(\x03R\tnotBefore\x12\x1b\n" +
+	"\tnot_after\x18\x05 \x01(\x03R\bnotAfter\x12>\n" +
+	"\fcapabilities\x18\x06 \x03(\x0e2\x1a.cell.record.v1.CapabilityR\fcapabilities\x12\x16\n" +
+	"\x06serial\x18\a \x01(\x04R\x06serial\"*\n" +
+	"\n" +
+	"GrantChain\x12\x1c\n" +
+	"\tenvelopes\x18\x01 \x03(\fR\tenvelopes*m\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_SERVING\x10\x01\x12\x12\n" +
 	"\x0eSTATE_DRAINING\x10\x02\x12\x11\n" +
 	"\rSTATE_LEAVING\x10\x03\x12\x13\n" +
-	"\x0fSTATE_UNHEALTHY\x10\x04B7Z5github.com/cellnode/cellnode/internal/record/recordpbb\x06proto3"
+	"\x0fSTATE_UNHEALTHY\x10\x04*T\n" +
+	"\n" +
+	"Capability\x12\x1a\n" +
+	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10CAPABILITY_SERVE\x10\x01\x12\x14\n" +
+	"\x10CAPABILITY_ISSUE\x10\x02B7Z5github.com/cellnode/cellnode/internal/record/recordpbb\x06proto3"
 
 var (
 	file_internal_record_recordpb_record_proto_rawDescOnce sync.Once
@@ -260,19 +471,23 @@ func file_internal_record_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_internal_record_recordpb_record_proto_rawDescData
 }
 
-var file_internal_record_recordpb_record_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_internal_record_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
+var file_internal_record_recordpb_record_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_internal_record_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_internal_record_recordpb_record_proto_goTypes = []any{
-	(State)(0),       // 0: cell.record.v1.State
-	(*Instance)(nil), // 1: cell.record.v1.Instance
+	(State)(0),         // 0: cell.record.v1.State
+	(Capability)(0),    // 1: cell.record.v1.Capability
+	(*Instance)(nil),   // 2: cell.record.v1.Instance
+	(*Grant)(nil),      // 3: cell.record.v1.Grant
+	(*GrantChain)(nil), // 4: cell.record.v1.GrantChain
 }
 var file_internal_record_recordpb_record_proto_depIdxs = []int32{
 	0, // 0: cell.record.v1.Instance.state:type_name -> cell.record.v1.State
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	1, // 1: cell.record.v1.Grant.capabilities:type_name -> cell.record.v1.Capability
+	2, // [2:2] is the sub-list for method output_type
+	2, // [2:2] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_internal_record_recordpb_record_proto_init() }
@@ -285,8 +500,8 @@ func file_internal_record_recordpb_record_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_record_recordpb_record_proto_rawDesc), len(file_internal_record_recordpb_record_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   1,
+			NumEnums:      2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
