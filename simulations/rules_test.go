@@ -220,7 +220,7 @@ func TestAbsurdAccusationIsNotFollowed(t *testing.T) {
 	settle(t, w, 3)
 	n, bad := w.nodes[0], w.nodes[1]
 	before := n.version()
-	absurd := gossip.Version{1 << 61, 1 << 63}
+	absurd := gossip.Version{Incarnation: 1 << 61, Seq: 1 << 63}
 	c := &gossip.Certificate{Subject: n.ID, Version: absurd, Expires: w.now.Add(time.Hour)}
 	a := &accusation{w, n, c}
 	a.vote(bad, 0)
