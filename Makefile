@@ -57,8 +57,9 @@ cross: ## that clients build for macOS and Windows too
 demo: ## a whole network on this machine: announced, found, dialled, killed, healed
 	go run ./examples/demo
 
-sim: ## the simulations at full size
-	go test -count=1 -timeout 30m -vet=off ./simulations/... -args -full
+sim: ## the simulations at full size: real nodes, then the study, to be continued (results in study.jsonl)
+	go test -count=1 -timeout 30m -vet=off -v -run TestRealNodes ./simulations -args -full
+	go run ./simulations/study -results study.jsonl -seeds 3
 
 bench-%: ## benchmarks of one room, such as bench-gossip
 	go test -run '^$$' -bench . -benchmem -vet=off ./$*/...

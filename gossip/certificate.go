@@ -17,10 +17,10 @@ const (
 )
 
 const (
-	// maxVotes bounds a certificate: the quorum of the largest mesh, with room to spare.
-	maxVotes = 16
-	// maxWaited bounds a vote's claim; it is far above any loneAfter.
-	maxWaited = 10 * time.Minute
+	// MaxVotes bounds a certificate: the quorum of the largest mesh, with room to spare.
+	MaxVotes = 16
+	// MaxWaited bounds a vote's claim; it is far above any loneAfter.
+	MaxWaited = 10 * time.Minute
 )
 
 // Vote is a member's signed word that one record of a subject no longer answers it. It names the exact version, so
@@ -64,9 +64,9 @@ func aliveBytes(cell cid.Cid, subject peer.ID, nonce Nonce) []byte {
 	return signable(domainAlive, cell.Bytes(), []byte(subject), nonce[:])
 }
 
-// signVote makes this member's vote.
-func signVote(key crypto.PrivKey, self peer.ID, cell cid.Cid, subject peer.ID, v Version, now time.Time, waited time.Duration) (Vote, error) {
-	vote := Vote{Voter: self, At: now.Truncate(time.Millisecond), Waited: min(waited, maxWaited).Truncate(time.Millisecond)}
+// SignVote makes the vote of a member whose key this is. A Machine votes by itself; this is for whoever plays a liar.
+func SignVote(key crypto.PrivKey, self peer.ID, cell cid.Cid, subject peer.ID, v Version, now time.Time, waited time.Duration) (Vote, error) {
+	vote := Vote{Voter: self, At: now.Truncate(time.Millisecond), Waited: min(waited, MaxWaited).Truncate(time.Millisecond)}
 	sig, err := key.Sign(voteBytes(cell, subject, v, &vote))
 	vote.Signature = sig
 	return vote, err

@@ -67,7 +67,7 @@ func toDeath(p *pb.Certificate) (Death, error) {
 	if err != nil {
 		return Death{}, err
 	}
-	if n := len(p.GetVotes()); n == 0 || n > maxVotes {
+	if n := len(p.GetVotes()); n == 0 || n > MaxVotes {
 		return Death{}, bad("certificate of %d votes", n)
 	}
 	c := &Certificate{
@@ -93,7 +93,7 @@ func toVote(p *pb.Vote) (*Vote, error) {
 		return nil, bad("signature of %d bytes", len(p.GetSignature()))
 	}
 	waited := time.Duration(p.GetWaitedMs()) * time.Millisecond
-	if waited > maxWaited {
+	if waited > MaxWaited {
 		return nil, bad("vote after %s", waited)
 	}
 	return &Vote{Voter: voter, At: time.UnixMilli(p.GetAtMs()), Waited: waited, Signature: p.GetSignature()}, nil

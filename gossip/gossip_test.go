@@ -170,7 +170,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		if err := stranger.host.Connect(ctx, nodes[0].info()); err != nil {
 			t.Fatal(err)
 		}
-		other, err := encode(&Hello{Record: stranger.record(otherCell).Envelope}, otherCell)
+		other, err := Encode(&Hello{Record: stranger.record(otherCell).Envelope}, otherCell)
 		if err != nil {
 			t.Fatal(err)
 		}

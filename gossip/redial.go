@@ -17,8 +17,8 @@ import (
 	pb "github.com/cellnode/cellnode/gossip/gossippb"
 )
 
-// redialTimeout bounds a fresh connection; the machine has judged by then.
-const redialTimeout = 3 * time.Second
+// RedialTimeout bounds a fresh connection; the machine has judged by then.
+const RedialTimeout = 3 * time.Second
 
 // redialLater tries a fresh connection in the background. g.mu is held.
 func (g *Gossip) redialLater(info peer.AddrInfo) {
@@ -27,7 +27,7 @@ func (g *Gossip) redialLater(info peer.AddrInfo) {
 	}
 	g.redials[info.ID] = true
 	g.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(g.ctx, redialTimeout)
+		ctx, cancel := context.WithTimeout(g.ctx, RedialTimeout)
 		defer cancel()
 		err := g.redial(ctx, info)
 		g.log.Debug("redialled", "peer", info.ID, "err", err)
@@ -124,7 +124,7 @@ func (g *Gossip) ackOver(s network.Stream, p *pb.Ping) error {
 	if !g.input(func(_ time.Time, m *Machine) { ack = m.Answer(msg.(*Ping)) }) {
 		return ErrClosed
 	}
-	frame, err := encode(ack, g.cfg.Cell)
+	frame, err := Encode(ack, g.cfg.Cell)
 	if err != nil {
 		return err
 	}

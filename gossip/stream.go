@@ -21,8 +21,8 @@ const (
 	// queueFrames and queueBytes bound what waits for one peer. What does not fit is dropped: anti-entropy brings it.
 	queueFrames = 512
 	queueBytes  = 4 << 20
-	// openTimeout bounds a dial with the opening of a stream.
-	openTimeout = 5 * time.Second
+	// OpenTimeout bounds a dial with the opening of a stream.
+	OpenTimeout = 5 * time.Second
 	// writeTimeout ends a stream whose reader has stopped.
 	writeTimeout = 5 * time.Second
 	// helloTimeout bounds the wait for a stream's first frame.
@@ -186,12 +186,12 @@ func (g *Gossip) hello() ([]byte, error) {
 	g.mu.Lock()
 	h := g.machine.Hello()
 	g.mu.Unlock()
-	return encode(h, g.cfg.Cell)
+	return Encode(h, g.cfg.Cell)
 }
 
 // open dials the peer if need be. The machine decides how often that happens, so the swarm's own backoff is lifted.
 func (g *Gossip) open(o *outbound) (network.Stream, error) {
-	ctx, cancel := context.WithTimeout(o.ctx, openTimeout)
+	ctx, cancel := context.WithTimeout(o.ctx, OpenTimeout)
 	defer cancel()
 	if len(o.addrs) > 0 {
 		g.cfg.Host.Peerstore().AddAddrs(o.id, o.addrs, peerstore.TempAddrTTL)

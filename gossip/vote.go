@@ -86,7 +86,7 @@ func (m *Machine) relay(p *probe, ack *Ack) {
 
 // vote renews this member's own vote against a suspect.
 func (m *Machine) vote(p *probe) {
-	v, err := signVote(m.key, m.self, m.cell, p.subject, p.version, m.now, m.now.Sub(p.since))
+	v, err := SignVote(m.key, m.self, m.cell, p.subject, p.version, m.now, m.now.Sub(p.since))
 	if err != nil {
 		return
 	}
@@ -153,6 +153,6 @@ func (m *Machine) certify(p *probe) {
 	p.certified = true
 	m.condemn(&Certificate{
 		Subject: p.subject, Version: p.version, Expires: e.expires.Add(-record.Leeway).Truncate(time.Second),
-		Votes: votes[:min(len(votes), maxVotes)],
+		Votes: votes[:min(len(votes), MaxVotes)],
 	}, 0, m.self)
 }

@@ -31,8 +31,22 @@ const (
 	bucketCount = 256
 )
 
-// encode returns a message as a frame with its length before it. Hello names the cell.
-func encode(m Message, cell cid.Cid) ([]byte, error) { return encodeFrame(toFrame(m, cell)) }
+// Encode returns a message as it goes over a stream of a cell: one frame, its length before it.
+func Encode(m Message, cell cid.Cid) ([]byte, error) { return encodeFrame(toFrame(m, cell)) }
+
+// Decode takes the bytes of one frame as Encode returns them. No signature in the result is verified. A kind of frame
+// that is not known gives nil and no error.
+func Decode(data []byte) (Message, error) {
+	size, n := binary.Uvarint(data)
+	if n <= 0 || size > MaxFrame || size != uint64(len(data)-n) {
+		return nil, bad("%d bytes are not one frame", len(data))
+	}
+	frame, err := unmarshalFrame(data[n:])
+	if err != nil {
+		return nil, err
+	}
+	return fromFrame(frame)
+}
 
 // encodeProbe returns the Ping that opens a stream of its own.
 func encodeProbe(m *Ping, cell cid.Cid) ([]byte, error) {

@@ -48,7 +48,7 @@ func messages() []Message {
 
 func mustEncode(t testing.TB, m Message) []byte {
 	t.Helper()
-	data, err := encode(m, testCell)
+	data, err := Encode(m, testCell)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +71,9 @@ func TestMessagesSurviveTheWire(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got, m) {
 			t.Errorf("got %+v\nwant %+v", got, m)
+		}
+		if whole, err := Decode(mustEncode(t, m)); err != nil || !reflect.DeepEqual(whole, m) {
+			t.Errorf("Decode: %+v, %v", whole, err)
 		}
 	}
 }
@@ -109,6 +112,11 @@ func TestUnknownFieldsAndFramesAreIgnored(t *testing.T) {
 }
 
 func TestMalformedFramesAreRefused(t *testing.T) {
+	for _, data := range [][]byte{nil, {2, 0}, {0, 0}} {
+		if m, err := Decode(data); !errors.Is(err, errFrame) {
+			t.Errorf("%v: %+v, %v", data, m, err)
+		}
+	}
 	huge := binary.AppendUvarint(nil, MaxFrame+1)
 	if _, err := decode(huge); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("a frame over the limit: %v", err)
@@ -117,7 +125,7 @@ func TestMalformedFramesAreRefused(t *testing.T) {
 	rsa := &pb.Frame{Body: &pb.Frame_Want{Want: &pb.Want{Peers: [][]byte{[]byte("QmRSA")}}}}
 	empty := &pb.Frame{Body: &pb.Frame_Push{Push: &pb.Push{Certificates: []*pb.Certificate{{Subject: []byte(testPeer(1))}}}}}
 	many := &pb.Frame{Body: &pb.Frame_Push{Push: &pb.Push{Certificates: []*pb.Certificate{{
-		Subject: []byte(testPeer(1)), Votes: make([]*pb.Vote, maxVotes+1),
+		Subject: []byte(testPeer(1)), Votes: make([]*pb.Vote, MaxVotes+1),
 	}}}}}
 	large := &pb.Frame{Body: &pb.Frame_Hello{Hello: &pb.Hello{Record: make([]byte, record.MaxSize+1)}}}
 	few := &pb.Frame{Body: &pb.Frame_Buckets{Buckets: &pb.Buckets{Hashes: make([]uint64, 255)}}}

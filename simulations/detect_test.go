@@ -1,10 +1,12 @@
-package gossip
+package simulations
 
 import (
 	"fmt"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/cellnode/cellnode/gossip"
 )
 
 // quantile of sorted durations.
@@ -17,19 +19,19 @@ func TestCrashedMemberIsPrunedWithinFiveSeconds(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{2, 3, 8, 17, 18, 40} {
 		t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
-			w := newWorld(t, uint64(n), LAN())
-			w.cell(n)
+			w := NewWorld(uint64(n), gossip.LAN())
+			settle(t, w, n)
 			var took []time.Duration
 			for range 6 {
-				victim := w.nodes[w.rand.IntN(n)]
-				w.run(time.Duration(w.rand.Int64N(int64(5 * time.Second))))
-				victim.crash()
-				took = append(took, w.gone(victim, 5*time.Second))
-				w.mustAgree()
-				w.run(5 * time.Second)
-				victim.start(w.nodes[(victim.index+1)%n])
-				w.run(20 * time.Second)
-				w.mustAgree()
+				victim := w.nodes[w.Rand.IntN(n)]
+				w.Run(time.Duration(w.Rand.Int64N(int64(5 * time.Second))))
+				victim.Crash()
+				took = append(took, gone(t, w, victim, 5*time.Second))
+				mustAgree(t, w)
+				w.Run(5 * time.Second)
+				victim.Start(w.nodes[(victim.Index+1)%n])
+				w.Run(20 * time.Second)
+				mustAgree(t, w)
 			}
 			t.Logf("p50 %s max %s", quantile(took, 0.5), quantile(took, 1))
 		})

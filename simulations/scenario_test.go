@@ -1,0 +1,283 @@
+package simulations
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cellnode/cellnode/gossip"
+	"github.com/cellnode/cellnode/internal/record"
+)
+
+func TestLeaverIsGoneWithinOneSecond(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{2, 3, 8, 17, 40} {
+		t.Run(fmt.Sprintf("N=%d", n), func(t *testing.T) {
+			w := NewWorld(uint64(n), gossip.WAN())
+			anywhere(w, 0)
+			w.KeepEvents = true
+			settle(t, w, n)
+			leaver := w.nodes[n/2]
+			leaver.Leave()
+			took := gone(t, w, leaver, time.Second)
+			w.Run(30 * time.Second)
+			mustAgree(t, w)
+			for _, o := range w.nodes {
+				for _, e := range o.Events {
+					if e.Kind == gossip.Dead {
+						t.Errorf("the leaver counts as dead at %d", o.Index)
+					}
+				}
+			}
+			t.Log(took)
+		})
+	}
+}
+
+func TestNewcomerIsKnownEverywhereWithinASecond(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(64, gossip.WAN())
+	anywhere(w, 0)
+	settle(t, w, 63)
+	w.Add().Start(w.nodes[17])
+	t.Log(agree(t, w, 2*time.Second))
+}
+
+func TestNodesThatStartTogetherFindEachOther(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(40, gossip.LAN())
+	w.Begin(40)
+	took, sent := agree(t, w, 2*time.Second), w.Sum()
+	t.Logf("after %s, %d frames, %d B, %d signatures checked", took, sent.Frames, sent.Bytes, w.verifier.Checked())
+}
+
+// TestIdleCostIsConstant holds the detector to two frames a second, whatever the size of the cell.
+func TestIdleCostIsConstant(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{8, 17, 32} {
+		w := NewWorld(uint64(n), gossip.LAN())
+		settle(t, w, n)
+		before := w.Sum()
+		const seconds = 30
+		w.Run(seconds * time.Second)
+		after := w.Sum()
+		perFrame := float64(after.Frames-before.Frames) / float64(n*seconds)
+		t.Logf("N=%d: %.2f frames and %.1f B a node and second", n, perFrame, float64(after.Bytes-before.Bytes)/float64(n*seconds))
+		if perFrame > 2.3 {
+			t.Errorf("N=%d: %.2f frames a node and second, want 2 and a little anti-entropy", n, perFrame)
+		}
+	}
+}
+
+func TestPartitionHeals(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ n, small int }{{3, 1}, {8, 4}, {20, 10}, {20, 3}} {
+		t.Run(fmt.Sprintf("%d of %d", tt.small, tt.n), func(t *testing.T) {
+			w := NewWorld(uint64(tt.n), gossip.WAN())
+			anywhere(w, 0)
+			settle(t, w, tt.n)
+			apart := true
+			w.Cut = func(a, b *Node) bool { return apart && (a.Index < tt.small) != (b.Index < tt.small) }
+			w.Run(time.Minute)
+			if got := w.nodes[0].m.Len(); got != tt.small {
+				t.Errorf("the small part lists %d", got)
+			}
+			apart = false
+			t.Log(agree(t, w, time.Minute))
+		})
+	}
+}
+
+func TestRestartStorm(t *testing.T) {
+	t.Parallel()
+	for _, silent := range []bool{false, true} {
+		for _, n := range []int{8, 24} {
+			t.Run(fmt.Sprintf("N=%d silent=%v", n, silent), func(t *testing.T) {
+				w := NewWorld(uint64(n), gossip.WAN())
+				anywhere(w, 0.05)
+				settle(t, w, n)
+				for i := range n / 3 {
+					w.After(time.Duration(w.Rand.Int64N(int64(10*time.Second))), func() { w.restart(w.nodes[3*i], silent) })
+				}
+				w.Run(40 * time.Second)
+				mustAgree(t, w)
+				mustHaveNoFalseDeath(t, w)
+			})
+		}
+	}
+}
+
+// restart ends a node and starts it again within two seconds.
+func (w *World) restart(n *Node, silent bool) {
+	if silent {
+		n.Crash()
+	} else {
+		n.Stop()
+	}
+	other := w.nodes[(n.Index+1)%len(w.nodes)]
+	w.After(time.Duration(w.Rand.Int64N(int64(2*time.Second))), func() { n.Start(other) })
+}
+
+func TestPausedMembersSurvive(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(5, gossip.WAN())
+	anywhere(w, 0.05)
+	settle(t, w, 24)
+	for i := range 4 {
+		w.pauseAgainAndAgain(w.nodes[6*i])
+	}
+	w.Run(3 * time.Minute)
+	mustHaveNoFalseDeath(t, w)
+}
+
+func (w *World) pauseAgainAndAgain(n *Node) {
+	n.Pause(time.Second)
+	w.After(3*time.Second+time.Duration(w.Rand.Int64N(int64(5*time.Second))), func() { w.pauseAgainAndAgain(n) })
+}
+
+func TestHungMemberIsPrunedAndComesBack(t *testing.T) {
+	w := NewWorld(6, gossip.LAN())
+	settle(t, w, 8)
+	hung := w.nodes[3]
+	hung.Pause(20 * time.Second) // its sockets stay open
+	gone(t, w, hung, 5*time.Second)
+	w.Run(16 * time.Second)
+	agree(t, w, 15*time.Second)
+}
+
+func TestDeadLinksKillNobody(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(9, gossip.WAN())
+	anywhere(w, 0)
+	settle(t, w, 24)
+	dead := make(map[[2]int]bool)
+	for range 24 * 24 / 50 { // 2 % of the directed pairs
+		dead[[2]int{w.Rand.IntN(24), w.Rand.IntN(24)}] = true
+	}
+	w.Cut = func(a, b *Node) bool { return dead[[2]int{a.Index, b.Index}] }
+	w.Run(3 * time.Minute)
+	mustHaveNoFalseDeath(t, w)
+	mustAgree(t, w)
+}
+
+func TestLossKillsNobody(t *testing.T) {
+	t.Parallel()
+	for _, loss := range []float64{0.05, 0.2} {
+		w := NewWorld(7, gossip.WAN())
+		anywhere(w, loss)
+		settle(t, w, 24)
+		w.Run(4 * time.Minute)
+		mustHaveNoFalseDeath(t, w)
+		mustAgree(t, w)
+	}
+}
+
+func TestTwoCellsThatLearnOfEachOtherMerge(t *testing.T) {
+	w := NewWorld(10, gossip.LAN())
+	for i := range 30 {
+		n := w.Add()
+		if i < 2 {
+			n.Start()
+		} else {
+			n.Start(w.nodes[i%2])
+		}
+	}
+	w.Run(10 * time.Second)
+	if got := w.nodes[0].m.Len(); got != 15 {
+		t.Fatalf("half a cell lists %d, want 15", got)
+	}
+	w.nodes[4].Join(w.nodes[7])
+	agree(t, w, 2*time.Second)
+}
+
+func TestNodeWithAnOldClockJumpsAboveItsEarlierLife(t *testing.T) {
+	w := NewWorld(11, gossip.LAN())
+	settle(t, w, 8)
+	n := w.nodes[2]
+	before := n.m.Self().Incarnation
+	n.Stop()
+	w.Run(10 * time.Second)
+	n.StartAs(before-1000, w.nodes[0])
+	agree(t, w, 2*time.Second)
+	if n.m.Self().Incarnation <= before {
+		t.Errorf("incarnation %d, want above %d", n.m.Self().Incarnation, before)
+	}
+}
+
+func TestLeaverComesBackOnlyWithANewIncarnation(t *testing.T) {
+	w := NewWorld(12, gossip.LAN())
+	settle(t, w, 8)
+	n := w.nodes[2]
+	old := n.m.Self()
+	n.Leave()
+	w.Run(time.Second)
+	o := w.nodes[5]
+	o.input(func() { o.m.Receive(w.now, w.nodes[1].ID, &gossip.Push{Records: [][]byte{old.Envelope}}) })
+	w.Run(time.Minute)
+	mustAgree(t, w)
+	n.Start(w.nodes[0])
+	agree(t, w, time.Second)
+}
+
+// known is the record by which a node knows another one.
+func (n *Node) known(t testing.TB, o *Node) *record.Signed {
+	t.Helper()
+	member, ok := n.m.Member(o.ID)
+	if !ok {
+		t.Fatalf("node %d does not list node %d", n.Index, o.Index)
+	}
+	return member.Record
+}
+
+func TestHealthIsKnownEverywhere(t *testing.T) {
+	w := NewWorld(13, gossip.LAN())
+	settle(t, w, 20)
+	n := w.nodes[2]
+	n.input(func() { n.m.SetState(w.now, record.Unhealthy) })
+	w.Run(time.Second)
+	for _, o := range w.nodes {
+		if got := o.known(t, n).State; got != record.Unhealthy {
+			t.Errorf("node %d knows %s", o.Index, got)
+		}
+	}
+}
+
+func TestExpiredRecordIsForgotten(t *testing.T) {
+	patient := gossip.LAN()
+	patient.Doubt, patient.Lone = 48*time.Hour, 48*time.Hour
+	w := NewWorld(14, patient)
+	w.KeepEvents = true
+	settle(t, w, 2)
+	n, o := w.nodes[0], w.nodes[1]
+	w.Cut = func(a, b *Node) bool { return true }
+	w.Skip(record.Validity + record.Leeway + time.Minute)
+	o.Input(func(now time.Time, m *gossip.Machine) { m.Tick(now) })
+	if last := o.Events[len(o.Events)-1]; o.Lists(n) || last.Kind != gossip.Expired {
+		t.Errorf("listed: %v, last event %s", o.Lists(n), last.Kind)
+	}
+}
+
+// TestRunsAreReplayed is what makes a failure in a simulation worth having.
+func TestRunsAreReplayed(t *testing.T) {
+	t.Parallel()
+	run := func() (trace []string) {
+		w := NewWorld(15, gossip.WAN())
+		anywhere(w, 0.1)
+		w.Trace = func(from, to *Node, m gossip.Message) {
+			trace = append(trace, fmt.Sprintf("%d %d %d %T", w.now.UnixNano(), from.Index, to.Index, m))
+		}
+		settle(t, w, 24)
+		w.nodes[3].Crash()
+		w.Run(20 * time.Second)
+		return trace
+	}
+	one, two := run(), run()
+	if !slices.Equal(one, two) {
+		for i := range one {
+			if i >= len(two) || one[i] != two[i] {
+				t.Fatalf("frame %d of %d: %s, then %s", i, len(one), one[i], two[min(i, len(two)-1)])
+			}
+		}
+	}
+}
