@@ -1,0 +1,3 @@
+package main
+
+func report(results, docs string) error { return nil }
