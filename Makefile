@@ -2,6 +2,7 @@
 SHELL    := bash -o pipefail
 TOOL     := go tool -modfile=$(CURDIR)/tools/go.mod
 EXAMPLE  := examples/exchange
+NESTED   := $(EXAMPLE) simulations/anchors
 FUZZTIME ?= 20s
 
 # The race detector pays where goroutines share memory. It does not in code that is pure, in the
@@ -11,7 +12,7 @@ FUZZTIME ?= 20s
 PLAIN    := /(manifest|codegen|cmd|examples|simulations|testnet|internal/lint|internal/record|internal/source)(/|$$)
 RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-.PHONY: help build check test fmt format vet staticcheck race plain example demo sim fuzz test-long test-netns generate clean
+.PHONY: bench-liveness help build check test fmt format vet staticcheck race plain example demo sim fuzz test-long test-netns generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -31,13 +32,13 @@ fmt: ## format the code
 format: ## name the files that are not formatted
 	@files=$$($(TOOL) gofumpt -l .); [ -z "$$files" ] || { echo "not formatted, run make fmt:" $$files; exit 1; }
 
-vet: ## go vet, here and in the example's own module
+vet: ## go vet, here and in the modules of their own
 	go vet ./...
-	go -C $(EXAMPLE) vet ./...
+	@for m in $(NESTED); do go -C $$m vet ./... || exit 1; done
 
 staticcheck: ## staticcheck as staticcheck.conf says
 	$(TOOL) staticcheck ./...
-	cd $(EXAMPLE) && $(TOOL) staticcheck ./...
+	@for m in $(NESTED); do (cd $$m && $(TOOL) staticcheck ./...) || exit 1; done
 
 race: ## tests of the packages with goroutines, under the race detector
 	@$(if $(RACE),true,echo "no C compiler or CGO_ENABLED=0: these tests run without the race detector")
@@ -46,8 +47,8 @@ race: ## tests of the packages with goroutines, under the race detector
 plain: ## every test in full, without the race detector
 	go test -vet=off -timeout 10m ./...
 
-example: ## tests of the example's own module
-	go -C $(EXAMPLE) test -vet=off ./...
+example: ## tests of the modules of their own: the example, and liveness beside memberlist
+	@for m in $(NESTED); do go -C $$m test -vet=off ./... || exit 1; done
 
 demo: ## a whole network on this machine: announced, found, dialled, killed, healed
 	go run ./examples/demo
@@ -57,6 +58,9 @@ sim: ## the simulations at full size
 
 bench-%: ## benchmarks of one room, such as bench-gossip
 	go test -run '^$$' -bench . -benchmem -vet=off ./$*/...
+
+bench-liveness: ## liveness beside memberlist: the rows that are missing, then table and plot in docs; an hour
+	go -C simulations/anchors run . -write ../../docs
 
 fuzz: ## every fuzz test for FUZZTIME (20s)
 	tools/fuzz.sh $(FUZZTIME)
