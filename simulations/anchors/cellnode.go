@@ -64,7 +64,9 @@ func startCellnode(ctx context.Context, l *lab, _ int) (member, error) {
 		return nil, errors.Join(err, i.host.Close())
 	}
 	l.census.born(i.id())
-	i.wg.Go(func() { i.watch = i.gossip.Watch(context.Background(), func(events []gossip.Event) { i.tell(l.census, events) }) })
+	i.wg.Go(func() {
+		i.watch = i.gossip.Watch(context.Background(), func(events []gossip.Event) { i.tell(l.census, events) })
+	})
 	return i, nil
 }
 
