@@ -2,6 +2,7 @@
 SHELL    := bash -o pipefail
 TOOL     := go tool -modfile=$(CURDIR)/tools/go.mod
 EXAMPLE  := examples/exchange
+NESTED   := $(EXAMPLE) simulations/anchors
 FUZZTIME ?= 20s
 SOAK     ?= 11m
 
@@ -12,7 +13,7 @@ SOAK     ?= 11m
 PLAIN    := /(manifest|codegen|cmd|examples|simulations|testnet|internal/lint|internal/record|internal/source)(/|$$)
 RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
-.PHONY: help build check test fmt format vet staticcheck race plain example cross demo sim fuzz soak test-long test-netns generate clean
+.PHONY: bench-liveness help build check test fmt format vet staticcheck race plain example cross demo sim fuzz soak test-long test-netns generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -32,13 +33,13 @@ fmt: ## format the code
 format: ## name the files that are not formatted
 	@files=$$($(TOOL) gofumpt -l .); [ -z "$$files" ] || { echo "not formatted, run make fmt:" $$files; exit 1; }
 
-vet: ## go vet, here and in the example's own module
+vet: ## go vet, here and in the modules of their own
 	go vet ./...
-	go -C $(EXAMPLE) vet ./...
+	@for m in $(NESTED); do go -C $$m vet ./... || exit 1; done
 
 staticcheck: ## staticcheck as staticcheck.conf says
 	$(TOOL) staticcheck ./...
-	cd $(EXAMPLE) && $(TOOL) staticcheck ./...
+	@for m in $(NESTED); do (cd $$m && $(TOOL) staticcheck ./...) || exit 1; done
 
 race: ## tests of the packages with goroutines, under the race detector
 	@$(if $(RACE),true,echo "no C compiler or CGO_ENABLED=0: these tests run without the race detector")
@@ -47,8 +48,8 @@ race: ## tests of the packages with goroutines, under the race detector
 plain: ## every test in full, without the race detector
 	go test -vet=off -timeout 10m ./...
 
-example: ## tests of the example's own module
-	go -C $(EXAMPLE) test -vet=off ./...
+example: ## tests of the modules of their own: the example, and liveness beside memberlist
+	@for m in $(NESTED); do go -C $$m test -vet=off ./... || exit 1; done
 
 cross: ## that clients build for macOS and Windows too
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 go build ./client/... ./examples/trader/...
@@ -63,6 +64,9 @@ sim: ## the simulations at full size: real nodes, then the study, to be continue
 
 bench-%: ## benchmarks of one room, such as bench-gossip
 	go test -run '^$$' -bench . -benchmem -vet=off ./$*/...
+
+bench-liveness: ## liveness beside memberlist: the rows that are missing, then table and plot in docs; an hour
+	go -C simulations/anchors run . -write ../../docs
 
 fuzz: ## every fuzz test for FUZZTIME (20s)
 	tools/fuzz.sh $(FUZZTIME)
