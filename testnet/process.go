@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,7 +27,11 @@ type Spec struct {
 	Repository string // path of a git repository: the node serves an instance of it
 	Tag        string
 	Listen     []string // multiaddrs; nil means UDP and TCP on a free port of 127.0.0.1
-	Env        []string
+	Entry      []string // its entry points; nil means running nodes of the network
+	// Prefix is a command that becomes the node's by exec, such as `nsenter --net=FILE`, which puts it into another
+	// network namespace. It must not fork: its process is the node's. Empty means none.
+	Prefix []string
+	Env    []string
 }
 
 // child is a process that this process has to reap.
@@ -52,7 +57,10 @@ func (n *Net) prepare(ctx context.Context, spec Spec) (Node, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	node := Node{Index: len(n.state.Nodes) + 1, Listen: spec.Listen, Entry: n.entryPoints(), Env: spec.Env}
+	node := Node{Index: len(n.state.Nodes) + 1, Listen: spec.Listen, Entry: spec.Entry, Prefix: spec.Prefix, Env: spec.Env}
+	if node.Entry == nil {
+		node.Entry = n.entryPoints()
+	}
 	node.Home = filepath.Join(n.dir, fmt.Sprintf("n%d", node.Index), "home")
 	if err := os.MkdirAll(node.Home, 0o700); err != nil {
 		return Node{}, fmt.Errorf("testnet: %w", err)
@@ -99,7 +107,8 @@ func (n *Net) start(ctx context.Context, node Node) (Node, error) {
 }
 
 func (n *Net) command(node Node) *exec.Cmd {
-	cmd := exec.Command(n.state.Binary, node.Args...)
+	argv := slices.Concat(node.Prefix, []string{n.state.Binary}, node.Args)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = node.Dir
 	cmd.Env = append(os.Environ(), "CELL_HOME="+node.Home, "CELL_LISTEN="+strings.Join(node.Listen, ","), "CELL_MDNS=false",
 		"CELL_BOOTSTRAP="+strings.Join(node.Entry, ","), "CELL_KEY=", "CELL_DAEMON=off", "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true")

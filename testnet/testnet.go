@@ -77,11 +77,12 @@ type Node struct {
 	Cell    string   `json:"cell,omitempty"` // repository@tag, if it has an instance
 	State   string   `json:"state"`          // running, killed, stopped
 
-	Args   []string `json:"args"`          // of the command that it runs
-	Dir    string   `json:"dir"`           // where it runs
-	Listen []string `json:"listen"`        // where it is told to listen
-	Entry  []string `json:"entry"`         // the entry points that it is told
-	Env    []string `json:"env,omitempty"` // of its own
+	Args   []string `json:"args"`             // of the command that it runs
+	Dir    string   `json:"dir"`              // where it runs
+	Listen []string `json:"listen"`           // where it is told to listen
+	Entry  []string `json:"entry"`            // the entry points that it is told
+	Prefix []string `json:"prefix,omitempty"` // what its process is started through
+	Env    []string `json:"env,omitempty"`    // of its own
 }
 
 // Client returns a client of the node's API, which the caller closes.
@@ -187,6 +188,9 @@ func plan(cfg Config) ([]Spec, error) {
 	}
 	return append(make([]Spec, cfg.Nodes-len(with)), with...), nil
 }
+
+// Create makes a network without nodes, for Add: Nodes and Cells of the Config are not used.
+func Create(cfg Config) (*Net, error) { return create(cfg) }
 
 func create(cfg Config) (*Net, error) {
 	dir, err := filepath.Abs(cfg.Dir)

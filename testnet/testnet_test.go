@@ -4,6 +4,7 @@ package testnet
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,6 +166,41 @@ func TestANetworkLivesAndLeavesNothing(t *testing.T) {
 	}
 	if left, err := os.ReadDir(runtimeDir); err != nil || len(left) != 0 {
 		t.Errorf("left of its sockets: %v, %v", left, err)
+	}
+}
+
+// The prefix has to be part of what is kept: a node that is restarted comes up where it was.
+func TestANodeIsStartedThroughItsPrefix(t *testing.T) {
+	sockets(t)
+	n, err := Create(Config{Dir: filepath.Join(t.TempDir(), "net"), Binary: binary})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.Down(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	entry := []string{"/ip4/127.0.0.1/udp/9/quic-v1/p2p/12D3KooWGmFFPD2hYf5TYqTQwaYuRW7FXyBJc1NZ3XpeZf1NEZkS"}
+	node, err := n.Add(t.Context(), Spec{Prefix: []string{"env", "PLACED=here"}, Entry: entry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(node.Entry, entry) {
+		t.Errorf("its entry points are %v", node.Entry)
+	}
+	placed := func() bool {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", n.Nodes()[0].PID))
+		return errors.Is(err, os.ErrNotExist) || strings.Contains(string(environ), "\x00PLACED=here")
+	}
+	if !placed() {
+		t.Error("it was started without its prefix")
+	}
+	if err := n.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !placed() {
+		t.Error("it was started again without its prefix")
 	}
 }
 
