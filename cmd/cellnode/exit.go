@@ -64,6 +64,7 @@ func exitCode(err error) int {
 		moved  *source.MovedError
 		stale  *build.StaleError
 		live   *build.LiveError
+		other  *sidecar.InterfaceError
 	)
 	switch {
 	case err == nil:
@@ -74,7 +75,7 @@ func exitCode(err error) int {
 		return api.Code
 	case errors.As(err, &open), errors.As(err, &grant), errors.As(err, &far), errors.As(err, &spawn):
 		return exitRefused
-	case errors.As(err, &differ), errors.As(err, &moved), errors.As(err, &stale), errors.As(err, &live):
+	case errors.As(err, &differ), errors.As(err, &moved), errors.As(err, &stale), errors.As(err, &live), errors.As(err, &other):
 		return exitMismatch
 	case errors.As(err, &none):
 		return noneCode(none)

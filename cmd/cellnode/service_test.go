@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/reflection"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/cellnode/cellnode/manifest"
@@ -67,21 +68,41 @@ func service() {
 
 // serveReflection describes the services of a .proto file to whoever asks.
 func serveReflection(l net.Listener, path string) error {
-	data, err := os.ReadFile(path)
+	server := grpc.NewServer()
+	reflectionpb.RegisterServerReflectionServer(server, reflection.NewServerV1(reflection.ServerOptions{Services: server, DescriptorResolver: reread(path)}))
+	return server.Serve(l)
+}
+
+// reread is a .proto file, read again for each question: a service that is exchanged under its node.
+type reread string
+
+func (path reread) files() (*protoregistry.Files, error) {
+	data, err := os.ReadFile(string(path))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	compiled, err := manifest.Compile(map[string][]byte{"a.proto": data}, []string{"a.proto"}, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	files := new(protoregistry.Files)
-	if err := files.RegisterFile(compiled[0]); err != nil {
-		return err
+	return files, files.RegisterFile(compiled[0])
+}
+
+func (path reread) FindFileByPath(name string) (protoreflect.FileDescriptor, error) {
+	files, err := path.files()
+	if err != nil {
+		return nil, err
 	}
-	server := grpc.NewServer()
-	reflectionpb.RegisterServerReflectionServer(server, reflection.NewServerV1(reflection.ServerOptions{Services: server, DescriptorResolver: files}))
-	return server.Serve(l)
+	return files.FindFileByPath(name)
+}
+
+func (path reread) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
+	files, err := path.files()
+	if err != nil {
+		return nil, err
+	}
+	return files.FindDescriptorByName(name)
 }
 
 func answer(c net.Conn) {

@@ -19,8 +19,9 @@ type Checkout struct {
 	Dir         string // where Cell.toml lies
 	File        *manifest.File
 	Cell        manifest.Cell
-	Commit      string // hex
-	Fingerprint string // of the interface files in the tree, hex
+	Commit      string            // hex
+	Fingerprint string            // of the interface files in the tree, hex
+	Raw         map[string][]byte // the interface files and what they import, by path
 }
 
 // ReadCheckout reads the checkout that dir lies in: the nearest Cell.toml with a [package], upwards, and what git says of
@@ -31,7 +32,7 @@ func ReadCheckout(ctx context.Context, dir string) (*Checkout, error) {
 		return nil, err
 	}
 	c := &Checkout{Dir: root, File: file}
-	if c.Fingerprint, err = c.fingerprint(); err != nil {
+	if err = c.readInterface(); err != nil {
 		return nil, err
 	}
 	if c.Commit, err = local(ctx, root, "rev-parse", "--verify", "HEAD^{commit}"); err != nil {
@@ -62,8 +63,7 @@ func OpenCheckout(dir string) (*Checkout, error) {
 		return nil, err
 	}
 	c := &Checkout{Dir: root, File: file}
-	c.Fingerprint, err = c.fingerprint()
-	return c, err
+	return c, c.readInterface()
 }
 
 // ErrNoPackage says that no Cell.toml of a cell lies in a directory or above it.
@@ -95,16 +95,15 @@ func packageFile(dir string) (root string, file *manifest.File, err error) {
 	}
 }
 
-// fingerprint is that of the interface files in the tree.
-func (c *Checkout) fingerprint() (string, error) {
+func (c *Checkout) readInterface() (err error) {
 	p, tree := c.File.Package, os.DirFS(c.Dir)
-	files, err := manifest.InterfaceFiles(p.Interface, p.ImportRoots, func(path string) ([]byte, error) {
+	c.Raw, err = manifest.InterfaceFiles(p.Interface, p.ImportRoots, func(path string) ([]byte, error) {
 		return fs.ReadFile(tree, path)
 	})
-	if err != nil {
-		return "", err
+	if err == nil {
+		c.Fingerprint, err = manifest.Fingerprint(c.Raw, p.Interface, p.ImportRoots)
 	}
-	return manifest.Fingerprint(files, p.Interface, p.ImportRoots)
+	return err
 }
 
 func clean(ctx context.Context, dir string) error {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/cellnode/cellnode/manifest"
 )
 
 // Errors of StartCommand.
@@ -28,3 +30,15 @@ func (e *ExitError) Error() string {
 	}
 	return fmt.Sprintf("sidecar: %s ended by itself: %s%s", e.Program, state, lastWords(e.Tail))
 }
+
+// InterfaceError says that a service contradicts the interface of the cell whose instance it is to be.
+type InterfaceError struct {
+	Cell manifest.Cell
+	Err  error // names the members, see reflection.ContradictionError
+}
+
+func (e *InterfaceError) Error() string {
+	return fmt.Sprintf("sidecar: the service is no instance of %s: %v; start the service that was built at this tag, or publish its interface under a tag of its own", e.Cell, e.Err)
+}
+
+func (e *InterfaceError) Unwrap() error { return e.Err }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
 )
@@ -17,8 +19,9 @@ import (
 type Instance struct {
 	Name        string // of its key and its files below run/
 	Cell        manifest.Cell
-	Commit      string // hex
-	Fingerprint string // hex; empty: not stated
+	Commit      string                        // hex
+	Fingerprint string                        // hex; empty: not stated
+	Interface   []protoreflect.FileDescriptor // that the service may not contradict; none: nothing is asked
 	Health      manifest.Health
 	Env         map[string]string // for a service that is started
 	Dir         string            // of the checkout; empty: none
@@ -40,7 +43,7 @@ func Identify(ctx context.Context, dir, cell, commit string) (Instance, error) {
 		if err != nil {
 			return Instance{}, err
 		}
-		return fromCheckout(c), nil
+		return fromCheckout(c)
 	}
 	named, err := manifest.ParseCell(cell)
 	if err != nil {
@@ -61,20 +64,22 @@ func Identify(ctx context.Context, dir, cell, commit string) (Instance, error) {
 	case err != nil:
 		return Instance{}, err
 	}
-	at := fromCheckout(c)
+	at, err := fromCheckout(c)
 	at.Cell, at.Commit = named, commit
-	return at, nil
+	return at, err
 }
 
-func fromCheckout(c *source.Checkout) Instance {
+func fromCheckout(c *source.Checkout) (Instance, error) {
+	p := c.File.Package
+	descriptors, err := manifest.Compile(c.Raw, p.Interface, p.ImportRoots)
 	in := Instance{
-		Name: c.File.Package.Name, Cell: c.Cell, Commit: c.Commit, Fingerprint: c.Fingerprint,
+		Name: p.Name, Cell: c.Cell, Commit: c.Commit, Fingerprint: c.Fingerprint, Interface: descriptors,
 		Health: c.File.Health, Env: c.File.Run.Env, Dir: c.Dir,
 	}
 	if t := c.File.Trust; t != nil {
 		in.Publishers = t.Keys
 	}
-	return in
+	return in, err
 }
 
 // environment returns Env as NAME=VALUE, sorted.

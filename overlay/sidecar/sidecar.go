@@ -167,6 +167,11 @@ func (s *Sidecar) serve(ctx context.Context, grants *record.Grants) error {
 	if err != nil {
 		return err
 	}
+	check = s.withInterface(check)
+	if err := s.askAtStart(ctx, check); err != nil {
+		check.Close()
+		return err
+	}
 	incarnation, err := s.key.Incarnation(0, s.log)
 	if err != nil {
 		check.Close()
