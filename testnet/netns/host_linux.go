@@ -94,8 +94,11 @@ func (h *Host) RemoveAddr(a netip.Prefix) error {
 // Prefix is the command that starts another in the host, by exec: for testnet.Spec. It works in this process's own PID
 // namespace while the host is not closed.
 func (h *Host) Prefix() []string {
-	return []string{"nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), h.space.Fd()), "--"}
+	return []string{"nsenter", "--net=" + h.path(), "--"}
 }
+
+// path is the file of the namespace, for other processes.
+func (h *Host) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), h.space.Fd()) }
 
 // Run runs a command in the host to its end.
 func (h *Host) Run(argv ...string) error {

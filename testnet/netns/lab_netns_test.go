@@ -101,13 +101,17 @@ var listen = []string{
 	"/ip4/0.0.0.0/udp/40000/quic-v1", "/ip4/0.0.0.0/tcp/40000/tls", "/ip6/::/udp/40000/quic-v1", "/ip6/::/tcp/40000/tls",
 }
 
-// instance starts a node with an instance of the cell in h. What it gives for spec's other fields is kept.
+// spec is an instance of the cell in h, with what base says besides.
+func (l *lab) spec(h *Host, base testnet.Spec) testnet.Spec {
+	base.Repository, base.Tag, base.Prefix, base.Listen = l.cell, cellTag, h.Prefix(), listen
+	base.Env = append(base.Env, "CELL_PORT_MAPPING=false")
+	return base
+}
+
+// instance starts a node with an instance of the cell in h.
 func (l *lab) instance(n *testnet.Net, h *Host, spec testnet.Spec) member {
 	l.t.Helper()
-	spec.Repository, spec.Tag, spec.Prefix = l.cell, cellTag, h.Prefix()
-	if spec.Listen == nil {
-		spec.Listen = listen
-	}
+	spec = l.spec(h, spec)
 	ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute)
 	defer cancel()
 	node, err := n.Add(ctx, spec)
@@ -117,13 +121,13 @@ func (l *lab) instance(n *testnet.Net, h *Host, spec testnet.Spec) member {
 	return member{node, h}
 }
 
-// instances starts size of them, in hosts of their own with the addresses 10.1.SUBNET.1 and fd01:SUBNET::1 and up, and
-// waits until each lists all. With the wire's weather a start takes its time, so the others follow the first at once.
-func (l *lab) instances(n *testnet.Net, subnet, size int) []member {
+// instances starts size of them, in hosts of their own whose addresses are format with the numbers from 1 up, and waits
+// until each lists all. The others follow the first all at once.
+func (l *lab) instances(n *testnet.Net, format string, size int) []member {
 	l.t.Helper()
 	list := make([]member, size)
 	for i := range list {
-		list[i].host = l.host(fmt.Sprintf("10.1.%d.%d/16", subnet, i+1))
+		list[i].host = l.host(fmt.Sprintf(format, i+1))
 	}
 	list[0] = l.instance(n, list[0].host, testnet.Spec{})
 	errs := make([]error, size)
@@ -132,8 +136,7 @@ func (l *lab) instances(n *testnet.Net, subnet, size int) []member {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute)
 			defer cancel()
-			spec := testnet.Spec{Repository: l.cell, Tag: cellTag, Prefix: list[i].host.Prefix(), Listen: listen}
-			list[i].Node, errs[i] = n.Add(ctx, spec)
+			list[i].Node, errs[i] = n.Add(ctx, l.spec(list[i].host, testnet.Spec{}))
 		})
 	}
 	wg.Wait()
