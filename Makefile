@@ -11,7 +11,7 @@ SOAK     ?= 11m
 # twenty times slower, so under it the tests whose time is all signatures run short; `plain` runs
 # every test in full.
 PLAIN    := /(manifest|codegen|cmd|examples|simulations|testnet|internal/lint|internal/record|internal/source)(/|$$)
-RACE     := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+RACE     := $(filter 1,$(shell go env CGO_ENABLED))
 
 .PHONY: bench-liveness help build check test fmt format vet staticcheck race plain example cross demo sim fuzz soak test-long test-netns generate clean
 
@@ -42,8 +42,8 @@ staticcheck: ## staticcheck as staticcheck.conf says
 	@for m in $(NESTED); do (cd $$m && $(TOOL) staticcheck ./...) || exit 1; done
 
 race: ## tests of the packages with goroutines, under the race detector
-	@$(if $(RACE),true,echo "no C compiler or CGO_ENABLED=0: these tests run without the race detector")
-	go test $(RACE) -short -vet=off -timeout 10m $$(go list ./... | grep -vE '$(PLAIN)')
+	@$(if $(RACE),true,echo "no C compiler or CGO_ENABLED=0: these tests run in full under plain, without the race detector")
+	$(if $(RACE),tools/race.sh -short -vet=off -timeout 10m -- $$(go list ./... | grep -vE '$(PLAIN)'))
 
 plain: ## every test in full, without the race detector
 	go test -vet=off -timeout 10m ./...
