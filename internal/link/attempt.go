@@ -56,7 +56,7 @@ func (d *Dialer) connectName(ctx context.Context, t Target, e endpoint) (*Conn, 
 }
 
 func (d *Dialer) connectTCP(ctx context.Context, id peer.ID, e endpoint) (*Conn, error) {
-	done, err := d.cfg.Budget.dial(ctx, id, e.addrPort())
+	done, err := d.cfg.Budget.dial(ctx, id, port{e.path, e.addrPort()})
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func plain(ctx context.Context, err error) error {
 // connectQUIC opens a stream on a connection that stands, or on a new one. Of several callers that need a new one,
 // one dials and the others take their streams from it.
 func (d *Dialer) connectQUIC(ctx context.Context, id peer.ID, e endpoint) (*Conn, error) {
-	unlock, err := d.gates.lock(ctx, place{id, e.addrPort()})
+	unlock, err := d.gates.lock(ctx, place{id, port{QUIC, e.addrPort()}})
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (d *Dialer) connectQUIC(ctx context.Context, id peer.ID, e endpoint) (*Conn
 	if c := d.quic.stream(id); c != nil {
 		return c, nil
 	}
-	done, err := d.cfg.Budget.dial(ctx, id, e.addrPort())
+	done, err := d.cfg.Budget.dial(ctx, id, port{e.path, e.addrPort()})
 	if err != nil {
 		return nil, err
 	}

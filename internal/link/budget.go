@@ -21,7 +21,7 @@ const (
 
 // A Budget keeps a process from being turned into a weapon: anyone can sign a record that names somebody else's
 // addresses. Until a peer has proved, in a handshake, that it is at an address, dials of that address need the
-// budget: one in flight for an IP and port, and so many for an IP and for its network, which come back at a fixed
+// budget: one in flight for a port of an IP, and so many for an IP and for its network, which come back at a fixed
 // rate. A dial that ends in the right peer's handshake costs nothing. Loopback is free.
 //
 // All Dialers of a process share one unless DialerConfig.Budget says otherwise.
@@ -29,12 +29,19 @@ type Budget struct {
 	mu      sync.Mutex
 	buckets map[netip.Prefix]*bucket
 	proved  map[place]time.Time
-	busy    map[netip.AddrPort]chan struct{} // closed when the dial in flight has ended
+	busy    map[port]chan struct{} // closed when the dial in flight has ended
+}
+
+// A port is where a dial goes to. TCP's and UDP's of one number are two: a firewall that swallows the one may let the
+// other through, and then a dial of it must not wait.
+type port struct {
+	path string // TCP or QUIC
+	at   netip.AddrPort
 }
 
 type place struct {
 	peer peer.ID
-	at   netip.AddrPort
+	port
 }
 
 type bucket struct {
@@ -45,16 +52,16 @@ type bucket struct {
 // NewBudget returns a full budget.
 func NewBudget() *Budget {
 	return &Budget{
-		buckets: map[netip.Prefix]*bucket{}, proved: map[place]time.Time{}, busy: map[netip.AddrPort]chan struct{}{},
+		buckets: map[netip.Prefix]*bucket{}, proved: map[place]time.Time{}, busy: map[port]chan struct{}{},
 	}
 }
 
 var sharedBudget = NewBudget()
 
-// dial asks leave for one dial. It waits while another one to the same IP and port is in flight and returns
+// dial asks leave for one dial. It waits while another one to the same port is in flight and returns
 // ErrBudget when there is nothing left to spend. The caller calls done once, with nil if the peer was there.
-func (b *Budget) dial(ctx context.Context, id peer.ID, to netip.AddrPort) (done func(error), err error) {
-	if to.Addr().IsLoopback() {
+func (b *Budget) dial(ctx context.Context, id peer.ID, to port) (done func(error), err error) {
+	if to.at.Addr().IsLoopback() {
 		return func(error) {}, nil
 	}
 	p := place{id, to}
@@ -82,7 +89,7 @@ func (b *Budget) try(p place) (wait <-chan struct{}, paid bool, err error) {
 	if at, ok := b.proved[p]; ok && now.Sub(at) < provedFor {
 		return nil, false, nil
 	}
-	if wait := b.busy[p.at]; wait != nil {
+	if wait := b.busy[p.port]; wait != nil {
 		return wait, false, nil
 	}
 	host, network := b.bucketsOf(p.at.Addr(), now)
@@ -91,7 +98,7 @@ func (b *Budget) try(p place) (wait <-chan struct{}, paid bool, err error) {
 	}
 	host.spent++
 	network.spent++
-	b.busy[p.at] = make(chan struct{})
+	b.busy[p.port] = make(chan struct{})
 	return nil, true, nil
 }
 
@@ -100,8 +107,8 @@ func (b *Budget) done(p place, paid bool, err error) {
 	defer b.mu.Unlock()
 	now := time.Now()
 	if paid {
-		close(b.busy[p.at])
-		delete(b.busy, p.at)
+		close(b.busy[p.port])
+		delete(b.busy, p.port)
 		if err == nil {
 			host, network := b.bucketsOf(p.at.Addr(), now)
 			host.spent, network.spent = max(0, host.spent-1), max(0, network.spent-1)

@@ -14,7 +14,7 @@ func TestBudgetBoundsUnprovedDials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget()
 		spend := func(addr string) error {
-			done, err := b.dial(t.Context(), "victim", netip.MustParseAddrPort(addr))
+			done, err := b.dial(t.Context(), "victim", port{QUIC, netip.MustParseAddrPort(addr)})
 			if err == nil {
 				done(errors.New("no answer"))
 			}
@@ -55,7 +55,7 @@ func TestBudgetBoundsUnprovedDials(t *testing.T) {
 func TestProvedAddressesCostNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget()
-		at := netip.MustParseAddrPort("192.0.2.1:40000")
+		at := port{QUIC, netip.MustParseAddrPort("192.0.2.1:40000")}
 		for n := range 10 * hostBurst {
 			done, err := b.dial(t.Context(), "instance", at)
 			if err != nil {
@@ -86,7 +86,7 @@ func TestProvedAddressesCostNothing(t *testing.T) {
 func TestOneUnprovedDialOfAPlaceIsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget()
-		at := netip.MustParseAddrPort("192.0.2.1:40000")
+		at := port{QUIC, netip.MustParseAddrPort("192.0.2.1:40000")}
 		done, err := b.dial(t.Context(), "a", at)
 		if err != nil {
 			t.Fatal(err)
@@ -110,6 +110,12 @@ func TestOneUnprovedDialOfAPlaceIsInFlight(t *testing.T) {
 		if _, err := b.dial(ctx, "c", at); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("impatient caller: %v", err)
 		}
+		over, err := b.dial(t.Context(), "a", port{TCP, at.at})
+		if err != nil {
+			t.Errorf("over TCP meanwhile: %v", err)
+		} else {
+			over(nil)
+		}
 		done(errors.New("no answer"))
 		if err := <-second; err != nil {
 			t.Error(err)
@@ -121,7 +127,7 @@ func TestBudgetForgetsWithoutGrowing(t *testing.T) {
 	b := NewBudget()
 	for n := range 3 * maxBuckets {
 		ip := netip.AddrFrom4([4]byte{byte(11 + n>>16), byte(n >> 8), byte(n), 1})
-		if done, err := b.dial(t.Context(), "x", netip.AddrPortFrom(ip, 1)); err == nil {
+		if done, err := b.dial(t.Context(), "x", port{TCP, netip.AddrPortFrom(ip, 1)}); err == nil {
 			done(nil)
 		}
 	}

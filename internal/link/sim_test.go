@@ -146,6 +146,24 @@ func TestDeadAddressCostsItsHeadStart(t *testing.T) {
 	})
 }
 
+// A firewall that swallows TCP must not hold up QUIC at the same port.
+func TestSwallowedTCPCostsItsHeadStart(t *testing.T) {
+	inSim(t, &handler{}, func(t *testing.T, s *sim) {
+		s.cfg.DialTCP = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		s.target.Addrs = append(s.target.Addrs, ma.StringCast("/ip4/1.0.0.1/tcp/40000/tls"))
+		start := time.Now()
+		c, err := s.Open(t.Context(), s.target, hello)
+		if err != nil {
+			t.Fatal(err)
+		}
+		took(t, "open", time.Since(start), pairDelay+4*simLatency, pairDelay+4*simLatency+20*time.Millisecond)
+		c.Close()
+	})
+}
+
 func TestHeartbeatsKeepAWatchAliveAndSilenceEndsIt(t *testing.T) {
 	inSim(t, &handler{}, func(t *testing.T, s *sim) {
 		lists := 0
