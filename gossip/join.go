@@ -57,7 +57,7 @@ func (m *Machine) tickHints() {
 			h.next = m.now.Add(hintGap)
 			continue
 		}
-		m.out.Connects = append(m.out.Connects, h.info)
+		m.greet(h.info)
 		wait := min(hintFirst<<min(h.tries, 8), hintLast)
 		h.tries++
 		h.next = m.now.Add(wait/2 + m.jitter(wait))
@@ -77,11 +77,7 @@ func (m *Machine) onHello(from peer.ID, h *Hello) {
 		m.out.Refuses = append(m.out.Refuses, from)
 		return
 	}
-	l := m.links[from]
-	if l == nil {
-		l = &link{}
-		m.links[from] = l
-	}
+	l := m.link(from)
 	if e := m.roster.entries[from]; e != nil && (rec.Incarnation > e.rank.incarnation ||
 		e.rank.dead && m.now.Sub(l.heard) > m.profile.FirstTimeout) {
 		m.out.Reopens = append(m.out.Reopens, from) // our stream led to an earlier life, or into a partition

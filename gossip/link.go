@@ -87,13 +87,19 @@ func (m *Machine) relink() {
 	}
 }
 
-// keep makes sure of a link that is wanted.
-func (m *Machine) keep(id peer.ID) {
+// link returns the link to a peer and makes one if there is none.
+func (m *Machine) link(id peer.ID) *link {
 	l := m.links[id]
 	if l == nil {
 		l = &link{}
 		m.links[id] = l
 	}
+	return l
+}
+
+// keep makes sure of a link that is wanted.
+func (m *Machine) keep(id peer.ID) {
+	l := m.link(id)
 	if !l.wanted {
 		l.wanted = true
 		m.out.Links = append(m.out.Links, LinkChange{id, true})
@@ -157,8 +163,16 @@ func (m *Machine) pickRandom(subjects, observers []peer.ID) {
 // connect opens a link to a member whose addresses its record names.
 func (m *Machine) connect(id peer.ID) {
 	if e := m.roster.entries[id]; e != nil && e.record != nil {
-		m.out.Connects = append(m.out.Connects, peer.AddrInfo{ID: id, Addrs: e.record.Addrs})
+		m.greet(peer.AddrInfo{ID: id, Addrs: e.record.Addrs})
 	}
+}
+
+// greet says Hello to a peer. Of a link that nobody wants, the end that greeted lets go first, and the other follows.
+func (m *Machine) greet(info peer.AddrInfo) {
+	if l := m.link(info.ID); !l.wanted && !l.theirs {
+		l.until = m.now.Add(m.profile.Linger)
+	}
+	m.out.Connects = append(m.out.Connects, info)
 }
 
 // Closed says that the last stream of a peer to us has ended. It proves nothing about the peer; it makes us look.

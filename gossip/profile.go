@@ -72,7 +72,7 @@ func LAN() Profile {
 		FirstTimeout: 1500 * time.Millisecond, Retry: time.Second, Takeover: 1500 * time.Millisecond,
 		Window: time.Second, WindowFloor: 500 * time.Millisecond,
 		Pause: 250 * time.Millisecond, Doubt: 30 * time.Second, HealthMax: 8, HealthMute: 4,
-		RandomLinks: 2, Rotate: 10 * time.Minute, Linger: time.Minute, Sync: 10 * time.Second, Small: 64, Gather: 50 * time.Millisecond,
+		RandomLinks: 2, Rotate: 10 * time.Minute, Linger: 20 * time.Second, Sync: 10 * time.Second, Small: 64, Gather: 50 * time.Millisecond,
 	}
 }
 

@@ -145,6 +145,7 @@ func (g *Gossip) write(o *outbound) {
 			g.log.Debug("stream ended", "peer", o.id, "err", err)
 			m.Broken(now, o.id)
 		}
+		g.hangUp(o.id, nil)
 	})
 }
 
@@ -229,7 +230,26 @@ func (g *Gossip) serve(s network.Stream, r *bufio.Reader, first *pb.Frame) {
 	g.mu.Unlock()
 	g.log.Debug("peer's stream ended", "peer", from, "err", err)
 	if last {
-		g.input(func(now time.Time, m *Machine) { m.Closed(now, from) })
+		g.input(func(now time.Time, m *Machine) {
+			m.Closed(now, from)
+			g.hangUp(from, s)
+		})
+	}
+}
+
+// hangUp closes the connections to a peer with whom there is no stream any more, unless somebody else on this host
+// uses or values them: idle connections cost packets, too. A stream that has ended is still there while its handler
+// returns. g.mu is held.
+func (g *Gossip) hangUp(id peer.ID, ended network.Stream) {
+	manager := g.cfg.Host.ConnManager()
+	info := manager.GetTagInfo(id)
+	if g.outbounds[id] != nil || len(g.inbounds[id]) > 0 || manager.IsProtected(id, "") || info != nil && info.Value > 0 {
+		return
+	}
+	for _, c := range g.cfg.Host.Network().ConnsToPeer(id) {
+		if !slices.ContainsFunc(c.GetStreams(), func(s network.Stream) bool { return s != ended }) {
+			g.wg.Go(func() { c.Close() })
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ func contenderNames() []string { return slices.Sorted(maps.Keys(contenders)) }
 
 // course is how long each part of a row takes.
 type course struct {
-	settle, idle time.Duration
+	settle, idle time.Duration // from all know all until links of the beginning are put down; then, until the kills
 	kills        int
 	together     int           // how many may be dead and not yet known to be
 	pauseMin     time.Duration // between two kills; up to twice that
@@ -65,7 +65,7 @@ type course struct {
 // courseOf is the same for all contenders but for the slow one, whose row would take an hour.
 func courseOf(r Row) course {
 	c := course{
-		settle: 10 * time.Second, idle: time.Minute, kills: 20, together: max(2, r.Members/8), pauseMin: time.Second,
+		settle: 45 * time.Second, idle: time.Minute, kills: 20, together: max(2, r.Members/8), pauseMin: time.Second,
 		patience: 90 * time.Second,
 	}
 	if r.Loss > 0 {
