@@ -79,7 +79,7 @@ test-long: ## the real command in scripts that take minutes, and killed 1,000 ti
 
 test-netns: ## tests in Linux network namespaces, with delay, loss and partitions
 	@unshare -Urn true || { echo "network namespaces are not allowed here: see man unshare"; exit 1; }
-	go test -count=1 -timeout 15m -vet=off -tags netns -run Netns ./testnet/...
+	go test -count=1 -timeout 20m -vet=off -v -tags netns -run Netns ./testnet/netns
 
 generate: ## everything generated, again; needs protoc 3.21 on the PATH
 	GOBIN=$(CURDIR)/bin go -C tools install tool && go build -trimpath -o bin/ ./cmd/cellnode
