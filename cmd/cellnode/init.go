@@ -19,25 +19,96 @@ import (
 
 func newInit(g *globals) *cobra.Command {
 	var name, repository string
-	var open bool
+	var open, trust bool
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Make the working directory a cell: write Cell.toml, signed by your publisher key",
 		Long: `init writes Cell.toml and, where there is none yet, a publisher's key in the home directory. Commit the
-file and tag the commit; instances then need a grant (cellnode grant), and nobody else can answer as one.`,
+file and tag the commit; instances then need a grant (cellnode grant), and nobody else can answer as one.
+
+With --trust it makes you the publisher of the cell that Cell.toml describes already: of one that has been
+open, or of your copy of somebody else's.`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return initCell(cmd, g, name, repository, open) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case trust && (open || name != "" || repository != ""):
+				return usage("--trust: it goes with no other flag of init: what else the file says stays")
+			case trust:
+				return takeCell(cmd, g)
+			}
+			return initCell(cmd, g, name, repository, open)
+		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "of the cell: a-z, 0-9 and - (default: the directory's)")
 	cmd.Flags().StringVar(&repository, "repository", "", "where others fetch it (default: git's origin)")
 	cmd.Flags().BoolVar(&open, "open", false, "name no publishers: anybody may then answer as an instance")
+	cmd.Flags().BoolVar(&trust, "trust", false, "put your key into the [trust] of the Cell.toml that is here")
 	return cmd
 }
 
+const cellToml = "Cell.toml"
+
+// takeCell puts the own key into the [trust] of a Cell.toml, and leaves everything else as it is.
+func takeCell(cmd *cobra.Command, g *globals) error {
+	info, err := os.Stat(cellToml)
+	if err != nil || info.Size() > manifest.MaxFileSize {
+		return usage("--trust: there is no Cell.toml here that could be changed: `cellnode init` writes one")
+	}
+	text, err := os.ReadFile(cellToml)
+	if err != nil {
+		return err
+	}
+	before, err := manifest.ParseFile(cellToml, text)
+	if err != nil {
+		return err
+	}
+	if before.Package == nil {
+		return usage("--trust: Cell.toml has no [package]: it is a consumer's, and has no publishers")
+	}
+	key, err := ownPublisher()
+	if err != nil {
+		return err
+	}
+	changed := []byte(withTrust(string(text), key))
+	after, err := manifest.ParseFile(cellToml, changed)
+	if err != nil || after.Trust == nil || len(after.Trust.Keys) != 1 || after.Trust.Keys[0] != key {
+		return usage("--trust: the [trust] of Cell.toml is written in a way that cannot be changed here: write keys = [%q] by hand", key)
+	}
+	if err := manifest.WriteFile(cellToml, changed, 0o644); err != nil {
+		return err
+	}
+	return written(cmd, g)
+}
+
+// withTrust puts another [trust] in place of the one in a Cell.toml, or behind everything.
+func withTrust(text, key string) string {
+	var out []string
+	inside := false
+	for line := range strings.Lines(text) {
+		if head := strings.TrimSpace(line); strings.HasPrefix(head, "[") && !strings.HasPrefix(head, "[[") {
+			inside = strings.HasPrefix(head, "[trust]")
+		}
+		if !inside {
+			out = append(out, line)
+		}
+	}
+	return strings.TrimRight(strings.Join(out, ""), "\n") + "\n\n" + trustTable(key)
+}
+
+func trustTable(key string) string { return fmt.Sprintf("[trust]\nkeys = [%q]\n", key) }
+
+func written(cmd *cobra.Command, g *globals) error {
+	return g.print(cmd, struct {
+		File string `json:"file"`
+	}{cellToml}, func(w io.Writer) error {
+		_, err := fmt.Fprintln(w, "written: Cell.toml; now git add Cell.toml, git commit, git tag v0.1.0")
+		return err
+	})
+}
+
 func initCell(cmd *cobra.Command, g *globals, name, repository string, open bool) error {
-	const path = "Cell.toml"
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return usage("there is a Cell.toml already: it is left as it is")
+	if _, err := os.Lstat(cellToml); !errors.Is(err, fs.ErrNotExist) {
+		return usage("there is a Cell.toml already: it is left as it is; `cellnode init --trust` puts your key into it")
 	}
 	text, err := cellFile(cmd, name, repository)
 	if err != nil {
@@ -48,20 +119,15 @@ func initCell(cmd *cobra.Command, g *globals, name, repository string, open bool
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf("\n[trust]\nkeys = [%q]\n", key)
+		text += "\n" + trustTable(key)
 	}
-	if _, err := manifest.ParseFile(path, []byte(text)); err != nil {
+	if _, err := manifest.ParseFile(cellToml, []byte(text)); err != nil {
 		return err
 	}
-	if err := manifest.CreateFile(path, []byte(text), 0o644); err != nil {
+	if err := manifest.CreateFile(cellToml, []byte(text), 0o644); err != nil {
 		return err
 	}
-	return g.print(cmd, struct {
-		File string `json:"file"`
-	}{path}, func(w io.Writer) error {
-		_, err := fmt.Fprintln(w, "written: Cell.toml; now git add Cell.toml, git commit, git tag v0.1.0")
-		return err
-	})
+	return written(cmd, g)
 }
 
 // cellFile is the file without [trust].
