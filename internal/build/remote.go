@@ -1,9 +1,11 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -171,7 +173,26 @@ func (b *Builder) breaking(ctx context.Context, dep manifest.Dependency, now *fa
 	if err != nil {
 		return nil, false
 	}
-	return manifest.Breaking(was, is), true
+	out := append(manifest.Breaking(was, is), opaqueChanges(old.File, old.Raw, now.raw)...)
+	slices.Sort(out)
+	return out, true
+}
+
+// opaqueChanges lists the interface files that are not protobuf and are not as they were. Nobody here can read them, so
+// each may break what exists.
+func opaqueChanges(file *manifest.File, was, now map[string][]byte) []string {
+	var out []string
+	for _, name := range file.Package.Interface {
+		data, ok := now[name]
+		switch {
+		case path.Ext(name) == ".proto":
+		case !ok:
+			out = append(out, "file "+name+" is gone")
+		case !bytes.Equal(data, was[name]):
+			out = append(out, "file "+name+" has changed")
+		}
+	}
+	return out
 }
 
 func compile(file *manifest.File, raw map[string][]byte) ([]protoreflect.FileDescriptor, error) {
