@@ -3,6 +3,7 @@ package build
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -47,17 +48,21 @@ func (b *Builder) Check(ctx context.Context) ([]*Report, error) {
 	return reports, nil
 }
 
-// checkTag asks where a locked tag is now.
+// checkTag asks where a locked tag is now: the first place that answers.
 func (b *Builder) checkTag(ctx context.Context, dep manifest.Dependency) error {
 	locked, ok := b.consumer.lock.Find(dep.Name)
 	if !ok || locked.Cell != dep.Cell || dep.Path != "" || dep.Policy.OfflineVendor {
 		return nil
 	}
-	now, err := b.source.Resolve(ctx, dep.Git, dep.Tag)
-	if err != nil {
-		return err
+	var errs []error
+	for _, url := range urls(dep) {
+		now, err := b.source.Resolve(ctx, url, dep.Tag)
+		if err == nil {
+			return source.CheckCommit(dep.Cell, locked.Commit, now)
+		}
+		errs = append(errs, err)
 	}
-	return source.CheckCommit(dep.Cell, locked.Commit, now)
+	return errors.Join(errs...)
 }
 
 var pinned = regexp.MustCompile(`\nconst (?:Cell)*Fingerprint = "([0-9a-f]*)"\n`)
