@@ -108,7 +108,7 @@ func (b *Builder) resolve(ctx context.Context, dep manifest.Dependency, lock *ma
 	if old, ok := lock.Find(dep.Name); ok && old.Trust != nil && o.locked.Trust != nil && old.Cell == dep.Cell && !b.cfg.Update {
 		o.locked.Trust = old.Trust // the newest that was seen
 	}
-	o.report.Changed, err = pin(lock, o.locked)
+	o.locked, o.report.Changed, err = pin(lock, o.locked)
 	return o, err
 }
 
