@@ -267,7 +267,7 @@ func candidates(found client.Found) []candidate {
 		c := candidate{Candidate: manifest.Candidate{Peer: refusal.Peer}}
 		if refusal.Err != nil && !errors.Is(refusal.Err, context.DeadlineExceeded) {
 			first, _, _ := strings.Cut(refusal.Err.Error(), "\n")
-			c.Refused = first
+			c.Refused = strings.TrimPrefix(first, "link: "+refusal.Peer.String()+" ") // its row begins with the peer
 		}
 		out = append(out, c)
 	}
