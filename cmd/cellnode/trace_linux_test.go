@@ -99,7 +99,8 @@ func (tr *trace) Process() int {
 	return tr.main
 }
 
-// follow lets the threads run from stop to stop until none is left.
+// follow lets the threads run from stop to stop until none of the traced processes is left; this thread may have other
+// children.
 func (tr *trace) follow(pid int) (syscall.WaitStatus, error) {
 	_ = syscall.PtraceSyscall(pid, 0)
 	for {
@@ -114,7 +115,9 @@ func (tr *trace) follow(pid int) (syscall.WaitStatus, error) {
 		case ws.Stopped():
 			tr.stopped(tid, ws)
 		case ws.Exited(), ws.Signaled():
-			tr.ended(tid, ws)
+			if tr.ended(tid, ws); len(tr.processes) == 0 {
+				return tr.status, nil
+			}
 		}
 	}
 }
