@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/cellnode/cellnode/codegen"
 	"github.com/cellnode/cellnode/internal/source"
@@ -38,14 +39,24 @@ func (b *Builder) Check(ctx context.Context) ([]*Report, error) {
 	}
 	for _, r := range reports {
 		if r.Changed {
-			what := "Cell.lock"
-			if r.Package != "" {
-				what += " or package " + r.Package
-			}
-			return reports, &StaleError{r.Name, what}
+			return reports, &StaleError{r.Name, r.stale()}
 		}
 	}
 	return reports, nil
+}
+
+// stale names what would be written.
+func (r *Report) stale() string {
+	var changed []string
+	for _, p := range r.Packages {
+		if p.Changed {
+			changed = append(changed, p.Path)
+		}
+	}
+	if len(changed) == 0 {
+		return "Cell.lock"
+	}
+	return "Cell.lock or package " + strings.Join(changed, ", ")
 }
 
 // checkTag asks where a locked tag is now: the first place that answers.

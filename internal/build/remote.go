@@ -22,7 +22,7 @@ func (b *Builder) Remote(ctx context.Context, requests []Request) ([]*Report, er
 	var packages []*pkg
 	resolved := map[string]*outcome{}
 	for _, q := range requests {
-		dep, err := b.dependency(q.Cell)
+		dep, err := b.dependency(q)
 		if err != nil {
 			return reports, err
 		}
@@ -47,13 +47,22 @@ func (b *Builder) Remote(ctx context.Context, requests []Request) ([]*Report, er
 		if err != nil {
 			return reports, err
 		}
-		o.report.Package, o.report.Changed = p.importPath, o.report.Changed || changed
+		o.report.Packages = append(o.report.Packages, Package{Path: p.importPath, Changed: changed})
+		o.report.Changed = o.report.Changed || changed
 		packages = append(packages, p)
 	}
 	if b.cfg.ReadOnly {
 		return reports, nil
 	}
-	return reports, b.write(lock, packages)
+	if err := b.write(lock, packages); err != nil {
+		return reports, err
+	}
+	for _, r := range reports {
+		for i := range r.Packages {
+			r.Packages[i].Written = true
+		}
+	}
+	return reports, nil
 }
 
 func (b *Builder) write(lock *manifest.Lock, packages []*pkg) error {
