@@ -148,6 +148,7 @@ func (m *Machine) learn(rec *record.Signed) bool {
 	switch {
 	case !e.listed:
 		kind = Joined
+		m.grown = m.now
 		e.listed = true
 		m.rings.add(e.id)
 		m.dirty = true

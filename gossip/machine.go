@@ -69,6 +69,7 @@ type Machine struct {
 	version uint64
 	pingID  uint64
 	refuted time.Time
+	grown   time.Time // when somebody joined last
 	jumps   allowance
 	out     Output
 }
