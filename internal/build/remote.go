@@ -114,8 +114,9 @@ func (b *Builder) resolve(ctx context.Context, dep manifest.Dependency, lock *ma
 		o.report.compare(b.breaking(ctx, dep, f))
 	}
 	o.locked.Seeds = b.seeds(f, o.report)
-	if old, ok := lock.Find(dep.Name); ok && old.Trust != nil && o.locked.Trust != nil && old.Cell == dep.Cell && !b.cfg.Update {
-		o.locked.Trust = old.Trust // the newest that was seen
+	old, _ := lock.Find(dep.Name)
+	if o.locked.Trust, err = b.trust(ctx, dep, o.locked.Trust, old); err != nil {
+		return nil, err
 	}
 	o.locked, o.report.Changed, err = pin(lock, o.locked)
 	return o, err
