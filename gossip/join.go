@@ -112,6 +112,9 @@ func (m *Machine) open(envelope []byte) (*record.Signed, error) {
 // learnFrom takes records from a neighbour and passes on what was new.
 func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 	for _, envelope := range envelopes {
+		if m.isBanned(from) {
+			return // what it sends is not worth another look
+		}
 		rec, err := m.open(envelope)
 		urgent := err == nil && m.urgent(rec)
 		switch {
