@@ -165,7 +165,7 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 	}, old)
 	for _, i := range []*instance{one, two} {
 		for atTwo.Version() < 1 {
-			time.Sleep(time.Millisecond) //allow:sleep polls another node's state, which is bounded by the test's context
+			time.Sleep(time.Millisecond)
 		}
 		if err := i.SetGrant(p.grant(fresh, i.Node.ID())); err != nil {
 			t.Fatal(err)
@@ -179,7 +179,7 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 	before := calls.Load()
 	p.amend(c, granted, func(n *record.Trust) { n.Publishers = n.Publishers[1:] }, old, fresh)
 	for calls.Load() < before+200 && failed.Load() == 0 {
-		time.Sleep(time.Millisecond) //allow:sleep polls a counter of the callers
+		time.Sleep(time.Millisecond)
 	}
 	close(done)
 	wg.Wait()
