@@ -15,9 +15,13 @@ import (
 	"github.com/spf13/cobra"
 
 	_ "github.com/cellnode/cellnode/overlay/embed" // find works without a daemon
+	"github.com/cellnode/cellnode/spawn/sandbox"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	sandbox.Init() // first: the init of a sandbox is this executable too
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // The warning about the size of UDP buffers that quic-go prints once would stand in the middle of a command's output; it
 // matters for bulk transfer alone.

@@ -9,10 +9,13 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cellnode/cellnode/spawn/sandbox"
 )
 
 // TestMain lets the test binary be the command itself, and the service beside which it runs.
 func TestMain(m *testing.M) {
+	sandbox.Init()
 	testscript.Main(manual{m}, map[string]func(){"cellnode": command, "service": service})
 }
 
