@@ -51,7 +51,7 @@ type Box struct {
 	Sockets []string // folders in which sockets may be made and removed, and nothing else
 	Scratch string   // an empty folder of the caller's, for files that go with the box: TMPDIR. Empty: none
 	Layered []string // folders below which the program may write what is thrown away with the box; needs Layers.Mounts
-	Copy    string   // a folder that is copied into Scratch before the start; empty: none
+	Copy    string   // a folder that is copied to the folder src in Scratch before the start; empty: none
 
 	Network bool   // the whole network of this machine; false: none at all but Port
 	Port    uint16 // without Network: the one TCP port to listen on; 0: none

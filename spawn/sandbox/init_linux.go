@@ -145,7 +145,7 @@ func (i *boxInit) shut() error {
 // copyIn copies a folder of plain files into the scratch folder, for the program to own.
 func (i *boxInit) copyIn() error {
 	o := i.order
-	if err := os.CopyFS(o.Box.Scratch, os.DirFS(o.Box.Copy)); err != nil {
+	if err := os.CopyFS(filepath.Join(o.Box.Scratch, "src"), os.DirFS(o.Box.Copy)); err != nil {
 		return fmt.Errorf("copy: %w", err)
 	}
 	return filepath.WalkDir(o.Box.Scratch, func(path string, d os.DirEntry, err error) error {

@@ -1,0 +1,13 @@
+package spawn
+
+import (
+	"os"
+	"testing"
+
+	"github.com/cellnode/cellnode/spawn/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Init()
+	os.Exit(m.Run())
+}
