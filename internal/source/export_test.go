@@ -18,6 +18,7 @@ func TestExportWritesPlainFilesAlone(t *testing.T) {
 	}
 	r.write(".gitattributes", "* filter=evil eol=crlf\n")
 	r.link("vendor", "/etc")
+	r.write("deep/file", "")
 	r.link("deep/link", "../../..")
 	r.git("update-index", "--add", "--cacheinfo", "160000,"+r.git("rev-parse", "HEAD")+",sub")
 	commit := r.commitIndex("v1.1.0")
@@ -36,7 +37,7 @@ func TestExportWritesPlainFilesAlone(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(dir, "build.sh")); err != nil || info.Mode()&0o100 == 0 {
 		t.Errorf("build.sh: %v, %v", info, err)
 	}
-	for _, path := range []string{"vendor", "deep", "sub", ".git"} {
+	for _, path := range []string{"vendor", "deep/link", "sub", ".git"} {
 		if _, err := os.Lstat(filepath.Join(dir, path)); err == nil {
 			t.Errorf("%s was written", path)
 		}
