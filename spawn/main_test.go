@@ -9,5 +9,8 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.Init()
+	if mode := os.Getenv(serviceMode); mode != "" {
+		serve(mode)
+	}
 	os.Exit(m.Run())
 }
