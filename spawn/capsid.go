@@ -77,6 +77,7 @@ const (
 type Capsid struct {
 	cfg   CapsidConfig
 	reg   *home.Registration
+	key   *home.Key // by which clients tell it from other instances
 	place place
 	log   *logFile
 	tail  *tail
@@ -135,6 +136,9 @@ func (c *Capsid) claim() (err error) {
 			c.giveBack()
 		}
 	}()
+	if c.key, err = c.cfg.Home.StoredKey(c.cfg.File.Package.Name); err != nil {
+		return err
+	}
 	if c.place, err = c.findPlace(); err != nil {
 		return err
 	}
@@ -147,8 +151,8 @@ func (c *Capsid) claim() (err error) {
 		return err
 	}
 	c.record = home.Running{
-		Name: c.cfg.File.Package.Name, Cell: cell.String(), CID: cell.ID().String(), Commit: c.cfg.Artifact.Commit,
-		Fingerprint: c.cfg.Fingerprint, Since: time.Now(), Spawned: &home.Spawned{SHA256: c.cfg.Artifact.SHA256, Log: path},
+		Name: c.cfg.File.Package.Name, Cell: cell.String(), CID: cell.ID().String(), Peer: c.key.Peer.String(), Commit: c.cfg.Artifact.Commit,
+		Fingerprint: c.cfg.Fingerprint, PID: os.Getpid(), Since: time.Now(), Spawned: &home.Spawned{SHA256: c.cfg.Artifact.SHA256, Log: path},
 	}
 	return nil
 }
@@ -157,6 +161,9 @@ func (c *Capsid) claim() (err error) {
 func (c *Capsid) giveBack() {
 	if c.log != nil {
 		_ = c.log.Close()
+	}
+	if c.key != nil {
+		_ = c.key.Close()
 	}
 	c.place.remove()
 	_ = os.RemoveAll(c.cfg.Home.Path("run", c.reg.Base()+".tmp"))
@@ -235,27 +242,34 @@ func (c *Capsid) supervise(run *running) {
 	defer c.giveBack()
 	var again backoff
 	random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
-	for {
-		up := time.Now()
-		if c.stay(run) {
-			return
+	for up := time.Now(); ; up = time.Now() {
+		why := ""
+		if run != nil {
+			if c.stay(run) {
+				return
+			}
+			status, _ := run.process.Wait()
+			why = status.String()
 		}
-		status, _ := run.process.Wait()
 		wait, ok := again.ended(up, time.Now(), random)
 		if !ok {
-			c.fail(&FailedError{Name: c.record.Name, Status: status.String(), Times: maxRestarts + 1, Output: c.tail.String()})
+			c.fail(&FailedError{Name: c.record.Name, Status: why, Times: maxRestarts + 1, Output: c.tail.String()})
 			return
 		}
-		c.cfg.Log.Warn("the service ended by itself", "cell", c.cfg.Cell.String(), "status", status.String(), "again", wait)
+		c.cfg.Log.Warn("the service ended by itself", "cell", c.cfg.Cell.String(), "status", why, "again", wait)
 		c.publish(StateBackoff, nil)
 		var err error
-		if run, err = c.restart(wait); err != nil {
-			if c.ctx.Err() == nil {
-				c.fail(err)
-			}
+		if run, err = c.restart(wait); c.ctx.Err() != nil {
 			return
 		}
-		c.publish(StateReady, run)
+		var notReady *NotReadyError
+		if err != nil && !errors.As(err, &notReady) {
+			c.fail(err)
+			return
+		}
+		if err == nil {
+			c.publish(StateReady, run)
+		}
 	}
 }
 
@@ -278,7 +292,7 @@ func (c *Capsid) restart(wait time.Duration) (*running, error) {
 	defer timer.Stop()
 	select {
 	case <-c.ctx.Done():
-		return nil, c.ctx.Err()
+		return nil, context.Cause(c.ctx)
 	case <-timer.C:
 	}
 	c.mu.Lock()

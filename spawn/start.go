@@ -2,6 +2,7 @@ package spawn
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ type FailedError struct {
 
 // Error is one line.
 func (e *FailedError) Error() string {
-	return fmt.Sprintf("spawn: %s ended %d times within %v, and is not started again: %s%s", e.Name, e.Times, restartWindow, e.Status, lastWords(e.Output))
+	return fmt.Sprintf("spawn: %s ended %d times within %v, and is not started again: %s%s", e.Name, e.Times, restartWindow, cmp.Or(e.Status, "it does not come to serve"), lastWords(e.Output))
 }
 
 // running is one run of a service.

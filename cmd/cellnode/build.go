@@ -17,6 +17,7 @@ import (
 type buildFlags struct {
 	update    bool
 	allowOpen bool
+	anywhere  bool
 }
 
 func (f *buildFlags) register(cmd *cobra.Command) {
@@ -32,7 +33,7 @@ func (f *buildFlags) builder(cmd *cobra.Command, g *globals, frozen bool) (*buil
 		return nil, err
 	}
 	b, err := build.New(build.Config{
-		Dir: dir, AllowOpen: f.allowOpen, Update: f.update, Frozen: frozen, Log: g.log(cmd, slog.LevelError),
+		Dir: dir, AllowOpen: f.allowOpen, Update: f.update, Frozen: frozen, Anywhere: f.anywhere, Log: g.log(cmd, slog.LevelError),
 	})
 	if err != nil {
 		return nil, err

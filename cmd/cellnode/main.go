@@ -78,6 +78,7 @@ policy, 4 network or git unreachable, 5 interface mismatch.`,
 	root.AddCommand(
 		newRun(f), newDaemon(f), newStatus(f), newPeers(f), newEvents(f), newDrain(f),
 		newFind(f), newExplain(f), newWatch(f), newPing(f), newForward(f),
+		newSpawn(f), newPs(f), newStop(f), newLogs(f), newCache(f),
 		newSeeds(f), newRemote(f), newBuild(f), newCheck(f), newVendor(f),
 		newKey(f), newGrant(f), newInit(f), newID(f), newConfig(f), newDoctor(f), newTestnet(f), newVersion(f),
 	)
