@@ -3,6 +3,7 @@ package spawn
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,6 +151,18 @@ func TestHostileRepositoriesAreContained(t *testing.T) {
 	if err := os.WriteFile(secret, []byte("secret"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			t.Error("a build has reached the network")
+			conn.Close()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
 	goFiles := func(mod, main string, more ...string) map[string]string {
 		files := map[string]string{"Cell.toml": cellToml, "go.mod": "module example.org/exchange\n\n" + mod, "main.go": main}
 		for i := 0; i < len(more); i += 2 {
@@ -164,7 +177,6 @@ func TestHostileRepositoriesAreContained(t *testing.T) {
 	}{
 		{"no module", map[string]string{"Cell.toml": cellToml}, "modules", "no go.mod"},
 		{"cgo", goFiles("go 1.26\n", "package main\n\n// #cgo CFLAGS: -fplugin=./evil.so\nimport \"C\"\n\nfunc main() {}\n"), "compile", ""},
-		{"toolchain", goFiles("go 1.26\ntoolchain go1.99.0\n\ngo 1.99\n", program), "", ""},
 		{"newer go", goFiles("go 1.99\n", program), "compile", "1.99"},
 		{"replace to outside", goFiles("go 1.26\n\nrequire example.org/x v1.0.0\n\nreplace example.org/x => "+filepath.Dir(secret)+"\n", "package main\n\nimport _ \"example.org/x\"\n\nfunc main() {}\n"), "", ""},
 		{"linked vendor", goFiles("go 1.26\n\nrequire example.org/x v1.0.0\n", "package main\n\nimport _ \"example.org/x\"\n\nfunc main() {}\n", "vendor", "-> "+filepath.Dir(secret)), "modules", ""},
@@ -172,17 +184,18 @@ func TestHostileRepositoriesAreContained(t *testing.T) {
 		{"embedded secret", goFiles("go 1.26\n", "package main\n\nimport _ \"embed\"\n\n//go:embed secret\nvar s string\n\nfunc main() { println(s) }\n", "secret", "-> "+secret), "compile", "secret"},
 		{"reads home", command("cat " + secret + " >bin\n"), "compile", ""},
 		{"writes outside", command("echo x >" + secret + "2 && cp build.sh bin\n"), "compile", ""},
-		{"network", command("exec 3<>/dev/tcp/127.0.0.1/80 || exit 3; cp build.sh bin\n"), "compile", ""},
+		{"network", command("bash -c 'exec 3<>/dev/tcp/127.0.0.1/" + port + "' && cp build.sh bin\n"), "compile", ""},
 		{"output is a link", command("ln -s " + secret + " bin\n"), "compile", "output bin"},
 		{"no output", command("true\n"), "compile", "output bin"},
 		{"fork bomb", command("i=0; while [ $i -lt 10000 ]; do sleep 1000 & i=$((i+1)); done; cp build.sh bin\n"), "compile", ""},
-		{"10 GiB", command("for i in 1 2 3 4 5 6 7 8 9; do head -c 1200000000 /dev/zero >big$i || exit 3; done; cp build.sh bin\n"), "compile", ""},
+		{"10 GiB of memory", command("head -c 10737418240 /dev/zero | tail >/dev/null || exit 3; cp build.sh bin\n"), "compile", ""},
+		{"10 GiB of disk", command("for i in 1 2 3 4 5 6 7 8 9; do head -c 1200000000 /dev/zero >big$i || exit 3; done; cp build.sh bin\n"), "compile", ""},
 		{"endless", command("while :; do :; done\n"), "compile", "took longer than"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			r := ribosome(t, func(cfg *RibosomeConfig) {
-				cfg.Limits.Disk, cfg.Limits.Pids = 256<<20, 200
+				cfg.Limits.Memory, cfg.Limits.Disk, cfg.Limits.Pids = 1<<30, 256<<20, 200
 				if c.name == "endless" {
 					cfg.Timeout = 500 * time.Millisecond
 				}
@@ -218,7 +231,7 @@ func TestNothingButTheCompilerRuns(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "ran")
 	t.Setenv("GOFLAGS", "-toolexec=/bin/false")
 	recipe := repo(t, map[string]string{
-		"Cell.toml": cellToml, "go.mod": "module example.org/exchange\n\ngo 1.26\n", "hook": "#!/bin/sh\ntouch " + mark + "\n",
+		"Cell.toml": cellToml, "go.mod": "module example.org/exchange\n\ngo 1.26\n\ntoolchain go1.99.0\n", "hook": "#!/bin/sh\ntouch " + mark + "\n",
 		"main.go":        "package main\n\n//go:generate touch " + mark + "\n\nfunc main() { println(\"hello\") }\n",
 		".gitattributes": "* filter=evil\n", "go.work": "go 1.26\n\nuse ../elsewhere\n",
 	})
