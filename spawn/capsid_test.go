@@ -317,7 +317,7 @@ func TestAnIdleServiceEnds(t *testing.T) {
 func TestNothingIsOrphanedByKill9(t *testing.T) {
 	cfg := service(t, "serves")
 	owner := exec.Command("/proc/self/exe", "-test.run=^TestOwner$")
-	owner.Env = append(os.Environ(), "SPAWN_TEST_OWNER="+cfg.Home.Path())
+	owner.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "SPAWN_TEST_OWNER="+cfg.Home.Path())
 	owner.Stdout, owner.Stderr = t.Output(), t.Output()
 	if err := owner.Start(); err != nil {
 		t.Fatal(err)

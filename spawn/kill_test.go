@@ -27,13 +27,13 @@ func TestAKilledBuilderLeavesTheCacheWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one := time.Since(begun)
+	one, temp := time.Since(begun), t.TempDir() // which a killed test does not clear
 	for n := range *kills {
 		if _, err := r.cfg.Cache.Prune(time.Now().Add(time.Hour), false); err != nil {
 			t.Fatal(err)
 		}
 		builder := exec.Command("/proc/self/exe", "-test.run=^TestBuilder$")
-		builder.Env = append(os.Environ(), "SPAWN_TEST_BUILDER="+strings.Join([]string{r.cfg.Cache.Dir(), recipe.URL, recipe.Commit}, " "))
+		builder.Env = append(os.Environ(), "TMPDIR="+temp, "SPAWN_TEST_BUILDER="+strings.Join([]string{r.cfg.Cache.Dir(), recipe.URL, recipe.Commit}, " "))
 		if err := builder.Start(); err != nil {
 			t.Fatal(err)
 		}
