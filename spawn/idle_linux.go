@@ -36,33 +36,33 @@ func (c *Capsid) watchIdle() {
 
 // inUse says whether a connection is open; what cannot be told counts as one.
 func (c *Capsid) inUse() bool {
-	c.mu.Lock()
-	run := c.current
-	c.mu.Unlock()
-	pid := run.process.PID()
 	if c.place.network == "unix" {
 		// Num RefCount Protocol Flags Type St Inode Path; St 03 is connected. The service's end of a connection carries the
 		// path that was bound, and is listed in the network namespace of the client.
-		return connected("/proc/self/net/unix", func(f []string) bool { return len(f) == 8 && f[5] == "03" && f[7] == c.place.own })
+		return connected("/proc/self/net/unix", func(line string) bool {
+			f := strings.Fields(line)
+			return len(f) >= 8 && f[5] == "03" && strings.HasSuffix(line, " "+c.place.own)
+		})
 	}
 	port := fmt.Sprintf(":%04X", c.place.port)
-	isOurs := func(f []string) bool { // sl local_address rem_address st …; 01 is established
+	isOurs := func(line string) bool { // sl local_address rem_address st …; 01 is established
+		f := strings.Fields(line)
 		return len(f) > 3 && strings.HasSuffix(f[1], port) && f[3] == "01"
 	}
-	return connected(fmt.Sprintf("/proc/%d/net/tcp", pid), isOurs) || connected(fmt.Sprintf("/proc/%d/net/tcp6", pid), isOurs)
+	return connected("/proc/self/net/tcp", isOurs) || connected("/proc/self/net/tcp6", isOurs)
 }
 
-func connected(path string, match func(fields []string) bool) bool {
+func connected(path string, match func(line string) bool) bool {
 	file, err := os.Open(path)
 	if os.IsNotExist(err) {
-		return false // between two runs, or without IPv6
+		return false // without IPv6
 	}
 	if err != nil {
 		return true
 	}
 	defer file.Close()
 	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if match(strings.Fields(lines.Text())) {
+		if match(lines.Text()) {
 			return true
 		}
 	}

@@ -135,12 +135,15 @@ const (
 	lastLook  = 20 * time.Millisecond
 )
 
+// maxReady bounds the line by which a service says that it is ready, in bytes.
+const maxReady = 1 << 10
+
 // await returns when the service is ready: it says so by a line on descriptor 3, or its socket answers its health check,
 // which without a kind is to accept a connection. Either way the socket must be there.
 func (c *Capsid) await(ctx context.Context, process *sandbox.Process, said io.Reader) error {
 	told := make(chan struct{})
 	go func() {
-		if _, err := bufio.NewReader(said).ReadString('\n'); err == nil {
+		if _, err := bufio.NewReader(io.LimitReader(said, maxReady)).ReadString('\n'); err == nil {
 			close(told)
 		}
 	}()

@@ -23,7 +23,7 @@ type Limits struct {
 	Memory int64   // bytes, the scratch folder among them; 0: 1 GiB
 	CPUs   float64 // cores, by a cgroup alone; 0: no limit
 	Pids   int     // processes and threads; 0: 512
-	Disk   int64   // bytes in the scratch folder, and of each file that is written; 0: 256 MiB
+	Disk   int64   // bytes in the scratch folder, or without mounts of each file that is written; 0: 256 MiB
 }
 
 func (l Limits) withDefaults() Limits {

@@ -123,7 +123,7 @@ func (g *cgroup) create(l Limits) error {
 			return err
 		}
 		for file, value := range g.settings(controller, l) {
-			err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0)
+			err := os.WriteFile(filepath.Join(dir, file), []byte(value), 0o600)
 			optional := file == "memory.swap.max" || file == "memory.oom.group" || file == "memory.memsw.limit_in_bytes" || file == "cpu.max"
 			if err != nil && !optional {
 				g.remove()

@@ -112,7 +112,8 @@ func (i *boxInit) prepare() error {
 	if err := unix.Chdir(o.Box.Dir); err != nil {
 		return fmt.Errorf("chdir %s: %w", o.Box.Dir, err)
 	}
-	if err := limit(o.Box.Limits); err != nil {
+	// Where the walls leave nothing to write but a scratch folder of limited size, files need no limit of their own.
+	if err := limit(o.Box.Limits, o.Walls == WallsNone || o.Layers.Landlock == 0); err != nil {
 		return err
 	}
 	return i.shut()
@@ -124,11 +125,15 @@ func (i *boxInit) shut() error {
 	if o.Box.Open {
 		return noNewPrivileges()
 	}
+	// Room for init's own threads, which count as well. Without a namespace of users so does all that this user runs.
+	processes := o.Box.Limits.Pids + 32
+	if o.Walls == WallsNone {
+		processes += threads(os.Getuid())
+	}
 	if err := surrender(o.User); err != nil {
 		return err
 	}
-	// After the change of user, or root would not be counted; room for init's own threads, which count as well.
-	if err := setLimit(unix.RLIMIT_NPROC, uint64(o.Box.Limits.Pids)+32); err != nil {
+	if err := setLimit(unix.RLIMIT_NPROC, uint64(processes)); err != nil {
 		return err
 	}
 	if o.Layers.Landlock > 0 {

@@ -37,7 +37,7 @@ func view(o *order) error {
 	if err := os.Remove(oldRoot); err != nil {
 		return err
 	}
-	return readOnly("/", false)
+	return attributes("/", unix.MOUNT_ATTR_RDONLY, false)
 }
 
 // newRoot puts a small file system in memory in place of the root, with the old one at oldRoot. It is put up at /tmp,
@@ -75,10 +75,14 @@ func (b bind) mount() error {
 	if err := unix.Mount(from, b.To, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("mount %s: %w", b.To, err)
 	}
-	if b.Write {
-		return attributes(b.To, unix.MOUNT_ATTR_NOSUID, true)
+	set := uint64(unix.MOUNT_ATTR_NOSUID)
+	if !b.Device {
+		set |= unix.MOUNT_ATTR_NODEV
 	}
-	return readOnly(b.To, true)
+	if !b.Write {
+		set |= unix.MOUNT_ATTR_RDONLY
+	}
+	return attributes(b.To, set, true)
 }
 
 // place makes the empty file or folder that something is mounted on. The folders on the way to it may be passed by all.
@@ -97,10 +101,6 @@ func place(path string, folder bool) error {
 		return nil
 	}
 	return os.WriteFile(path, nil, 0o444)
-}
-
-func readOnly(path string, below bool) error {
-	return attributes(path, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID, below)
 }
 
 // attributes sets attributes of a mount, and of those below it. Setting takes away nothing that is locked, as a remount
@@ -199,7 +199,7 @@ func own(o *order, dir string) error {
 // most programs do without.
 func system() error {
 	for _, d := range devices {
-		if err := (bind{From: d, To: d, Write: true}).mount(); err != nil {
+		if err := (bind{From: d, To: d, Write: true, Device: true}).mount(); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,7 @@ type plain struct {
 type bind struct {
 	From, To string
 	Write    bool
+	Device   bool
 }
 
 // answer is what init tells the owner, one JSON object a line: once when the program has started, and once at the end.

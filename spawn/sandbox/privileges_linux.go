@@ -55,14 +55,18 @@ const slack = 256 << 20
 
 // limit sets rlimits for init and what it starts. They bound each process; a group as a whole is bounded by a cgroup,
 // and processes of a user namespace, or of the user that root made for the box, are counted together anyway.
-func limit(l Limits) error {
+func limit(l Limits, files bool) error {
+	size := uint64(unix.RLIM_INFINITY)
+	if files {
+		size = uint64(l.Disk)
+	}
 	for _, r := range []struct {
 		what  int
 		value uint64
 	}{
 		{unix.RLIMIT_CORE, 0},
 		{unix.RLIMIT_NOFILE, maxFiles},
-		{unix.RLIMIT_FSIZE, uint64(l.Disk)},
+		{unix.RLIMIT_FSIZE, size},
 		{unix.RLIMIT_DATA, uint64(l.Memory) + slack},
 		{unix.RLIMIT_MSGQUEUE, 0},
 	} {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // watchEvery is how often memory is added up where no cgroup does it. A program that takes a GiB a second is found
@@ -52,6 +54,20 @@ func pids() []int {
 		}
 	}
 	return list
+}
+
+// threads counts those of a user.
+func threads(uid int) int {
+	n := 0
+	for _, p := range pids() {
+		var stat unix.Stat_t
+		if err := unix.Stat(fmt.Sprintf("/proc/%d", p), &stat); err != nil || int(stat.Uid) != uid {
+			continue
+		}
+		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", p))
+		n += len(tasks)
+	}
+	return n
 }
 
 // children lists the processes whose parent is pid.
