@@ -108,7 +108,7 @@ func StartCapsid(ctx context.Context, cfg CapsidConfig) (*Capsid, error) {
 		return nil, err
 	}
 	c := &Capsid{cfg: cfg, tail: &tail{}, done: make(chan struct{})}
-	if err := c.claim(); err != nil {
+	if err := c.claim(ctx); err != nil {
 		return nil, err
 	}
 	run, err := c.start(ctx)
@@ -126,7 +126,7 @@ func StartCapsid(ctx context.Context, cfg CapsidConfig) (*Capsid, error) {
 }
 
 // claim takes the cell's name on this machine, and the folders that go with it.
-func (c *Capsid) claim() (err error) {
+func (c *Capsid) claim(ctx context.Context) (err error) {
 	cell := c.cfg.Cell
 	if c.reg, err = c.cfg.Home.Claim(c.cfg.File.Package.Name, cell.ID().String()); err != nil {
 		return err
@@ -139,7 +139,7 @@ func (c *Capsid) claim() (err error) {
 	if c.key, err = c.cfg.Home.StoredKey(c.cfg.File.Package.Name); err != nil {
 		return err
 	}
-	if c.place, err = c.findPlace(); err != nil {
+	if c.place, err = c.findPlace(ctx); err != nil {
 		return err
 	}
 	logs, err := c.cfg.Home.Sub("log")

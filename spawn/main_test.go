@@ -1,8 +1,12 @@
+//go:build unix
+
 package spawn
 
 import (
 	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/cellnode/cellnode/spawn/sandbox"
 )
@@ -12,5 +16,5 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv(serviceMode); mode != "" {
 		serve(mode)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) { clearLibrary(); os.Exit(code) }))
 }

@@ -1,6 +1,7 @@
 package spawn
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,7 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/spawn/sandbox"
 )
 
@@ -28,11 +31,11 @@ type place struct {
 	port     uint16 // tcp
 }
 
-func (c *Capsid) findPlace() (place, error) {
+func (c *Capsid) findPlace(ctx context.Context) (place, error) {
 	if c.cfg.File.Run.Listen == "tcp" {
 		return tcpPlace()
 	}
-	public, err := c.reg.Socket()
+	public, err := c.publicSocket(ctx)
 	if err != nil {
 		return place{}, err
 	}
@@ -51,6 +54,28 @@ func (c *Capsid) findPlace() (place, error) {
 		}
 	}
 	return p, nil
+}
+
+// endPatience is how long what an owner has left that was just killed may take to end.
+const endPatience = 2 * time.Second
+
+// publicSocket is the path that clients dial, once nobody answers there any more.
+func (c *Capsid) publicSocket(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
+	tick := time.NewTicker(lastLook)
+	defer tick.Stop()
+	for {
+		path, err := c.reg.Socket()
+		if !errors.Is(err, home.ErrHeld) {
+			return path, err
+		}
+		select {
+		case <-ctx.Done():
+			return "", err
+		case <-tick.C:
+		}
+	}
 }
 
 // tcpPlace picks a port that is free now. Who takes it in the meantime makes the start fail, and the next one succeed.

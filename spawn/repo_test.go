@@ -1,10 +1,15 @@
+//go:build unix
+
 package spawn
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,7 +77,46 @@ func git(t *testing.T, dir string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// ribosome is one with a cache of its own, but for the standard library, which the tests compile once.
+// library is a cache in which the parts of the standard library that program needs are compiled: once for all tests.
+var library = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "cell-library-")
+	if err != nil {
+		return "", err
+	}
+	cache, err := OpenCache(dir)
+	if err != nil {
+		return dir, err
+	}
+	tools, err := findToolchain(context.Background(), "")
+	if err != nil {
+		return dir, err
+	}
+	j := &job{cfg: RibosomeConfig{Cache: cache}.withDefaults(), tools: tools, dir: cache.path("tmp", "library")}
+	src := j.path("src")
+	if err := errors.Join(os.MkdirAll(src, 0o755), os.Mkdir(j.path("scratch"), 0o755), ownedDir(j.modCache()),
+		os.WriteFile(filepath.Join(src, "go.mod"), []byte("module example.org/exchange\n"), 0o644),
+		os.WriteFile(filepath.Join(src, "main.go"), []byte(program), 0o644), give(j.dir)); err != nil {
+		return dir, err
+	}
+	out, err := os.Create(filepath.Join(dir, "binary"))
+	if err != nil {
+		return dir, err
+	}
+	defer out.Close()
+	return dir, j.goBuild(context.Background(), out, false)
+})
+
+// clearLibrary removes it.
+func clearLibrary() {
+	if made {
+		dir, _ := library()
+		os.RemoveAll(dir)
+	}
+}
+
+var made bool
+
+// ribosome is one with a cache of its own, in which the standard library is compiled already.
 func ribosome(t *testing.T, change func(*RibosomeConfig)) *Ribosome {
 	t.Helper()
 	if !sandbox.Probe().Enough() {
@@ -83,6 +127,16 @@ func ribosome(t *testing.T, change func(*RibosomeConfig)) *Ribosome {
 	cache, err := OpenCache(filepath.Join(dir, "cache"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if sandbox.Probe().Mounts() {
+		made = true
+		shared, err := library()
+		if err == nil {
+			err = errors.Join(os.RemoveAll(cache.path("go")), os.CopyFS(cache.path("go"), os.DirFS(filepath.Join(shared, "go"))))
+		}
+		if err := errors.Join(err, give(cache.path("go"))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	src, err := source.New(source.Config{CacheDir: filepath.Join(dir, "git")})
 	if err != nil {

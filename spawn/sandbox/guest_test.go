@@ -188,8 +188,7 @@ func forkBomb(arg string) (string, error) {
 		}
 		if pid == 0 {
 			for {
-				unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
-				unix.RawSyscall(unix.SYS_PAUSE, 0, 0, 0)
+				unix.RawSyscall6(unix.SYS_PPOLL, 0, 0, 0, 0, 0, 0)
 			}
 		}
 	}

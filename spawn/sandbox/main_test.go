@@ -5,6 +5,8 @@ package sandbox
 import (
 	"os"
 	"testing"
+
+	"go.uber.org/goleak"
 )
 
 // guest names the variable by which the test binary knows that it is the program in a box: it does one thing and says
@@ -29,5 +31,5 @@ func TestMain(m *testing.M) {
 		}
 		probed = func() Layers { return layers }
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,7 +61,7 @@ type launching struct {
 	group  *cgroup
 	files  []*os.File // this process's copies of what init gets
 	p      *Process
-	status *bufio.Reader
+	status *os.File // what init says
 }
 
 func launch(ctx context.Context, box Box, layers Layers, probe bool) (*Process, error) {
@@ -117,7 +116,7 @@ func (l *launching) prepare() error {
 	}
 	l.files = append(l.files, status)
 	l.p = &Process{control: controlTo, layers: l.layers, done: make(chan struct{})}
-	l.status = bufio.NewReader(statusFrom)
+	l.status = statusFrom
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -266,6 +265,7 @@ func (l *launching) end(answers <-chan answer) {
 		l.group.remove()
 	}
 	_ = l.p.control.Close()
+	l.status.Close()
 	close(l.p.done)
 }
 
@@ -284,5 +284,6 @@ func (l *launching) abandon() {
 	}
 	if l.p != nil {
 		_ = l.p.control.Close()
+		l.status.Close()
 	}
 }
