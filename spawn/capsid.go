@@ -172,7 +172,7 @@ func (c *Capsid) giveBack() {
 	}
 }
 
-// publish says in the home directory how it stands. An empty Socket keeps a service that cannot be dialled out of sight.
+// publish says in the home directory how it stands.
 func (c *Capsid) publish(state string, run *running) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -28,7 +28,7 @@ const patience = 30 * time.Second
 var libraries = []string{"/lib", "/lib64", "/usr/lib"}
 
 // service is a configuration that runs the test binary as a service of that kind.
-func service(t *testing.T, mode string) CapsidConfig {
+func service(t testing.TB, mode string) CapsidConfig {
 	t.Helper()
 	if !sandbox.Probe().Enough() {
 		t.Skipf("no sandbox here: %s", sandbox.Probe().WallsErr)
@@ -61,7 +61,7 @@ func service(t *testing.T, mode string) CapsidConfig {
 }
 
 // install puts the test binary into the cache.
-func install(t *testing.T, cache *Cache) Artifact {
+func install(t testing.TB, cache *Cache) Artifact {
 	t.Helper()
 	own, err := os.Open("/proc/self/exe")
 	if err != nil {
