@@ -7,10 +7,10 @@ FUZZTIME ?= 20s
 SOAK     ?= 11m
 
 # The race detector pays where goroutines share memory. It does not in code that is pure, in the
-# command and source, whose tests start other processes, or in tests about the tree itself. It makes signatures
+# command, spawn and source, whose tests start other processes, or in tests about the tree itself. It makes signatures
 # twenty times slower, so under it the tests whose time is all signatures run short; `plain` runs
 # every test in full.
-PLAIN    := /(manifest|codegen|cmd|examples|simulations|testnet|internal/lint|internal/record|internal/source)(/|$$)
+PLAIN    := /(manifest|codegen|cmd|examples|simulations|spawn|testnet|internal/lint|internal/record|internal/source)(/|$$)
 RACE     := $(filter 1,$(shell go env CGO_ENABLED))
 
 .PHONY: bench-liveness help build check test fmt format vet staticcheck race plain example cross demo sim fuzz soak test-long test-netns generate clean

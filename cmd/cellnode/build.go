@@ -15,7 +15,8 @@ import (
 
 // buildFlags are the flags of the commands that do the build step.
 type buildFlags struct {
-	update bool
+	update   bool
+	anywhere bool // the working directory need not be a consumer's
 }
 
 func (f *buildFlags) register(cmd *cobra.Command) {
@@ -31,7 +32,7 @@ func (f *buildFlags) builder(cmd *cobra.Command, g *globals, frozen bool) (*buil
 		return nil, err
 	}
 	b, err := build.New(build.Config{
-		Dir: dir, Update: f.update, Frozen: frozen, Log: g.log(cmd, slog.LevelError),
+		Dir: dir, Update: f.update, Frozen: frozen, Anywhere: f.anywhere, Log: g.log(cmd, slog.LevelError),
 	})
 	if err != nil {
 		return nil, err

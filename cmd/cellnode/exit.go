@@ -15,6 +15,7 @@ import (
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/overlay/sidecar"
+	"github.com/cellnode/cellnode/spawn"
 )
 
 // The exit codes; they are part of the command's contract.
@@ -59,12 +60,15 @@ func exitCode(err error) int {
 		denied *source.RefusedError
 		ended  *sidecar.ExitError
 		far    *manifest.TooFarError
-		spawn  *build.SpawnError
+		start  *build.SpawnError
 		differ *build.MismatchError
 		moved  *source.MovedError
 		stale  *build.StaleError
 		live   *build.LiveError
 		other  *sidecar.InterfaceError
+		barred *spawn.ForbiddenPathError
+		mute   *spawn.NotReadyError
+		failed *spawn.FailedError
 	)
 	switch {
 	case err == nil:
@@ -73,14 +77,15 @@ func exitCode(err error) int {
 		return coded.code
 	case errors.As(err, &api):
 		return api.Code
-	case errors.As(err, &open), errors.As(err, &grant), errors.As(err, &far), errors.As(err, &spawn):
+	case errors.As(err, &open), errors.As(err, &grant), errors.As(err, &far), errors.As(err, &start),
+		errors.As(err, &barred), errors.Is(err, spawn.ErrNoSandbox):
 		return exitRefused
 	case errors.As(err, &differ), errors.As(err, &moved), errors.As(err, &stale), errors.As(err, &live), errors.As(err, &other):
 		return exitMismatch
 	case errors.As(err, &none):
 		return noneCode(none)
 	case errors.Is(err, errSilent), errors.Is(err, context.DeadlineExceeded),
-		errors.As(err, &ended), errors.Is(err, sidecar.ErrNotReady):
+		errors.As(err, &ended), errors.Is(err, sidecar.ErrNotReady), errors.As(err, &mute), errors.As(err, &failed):
 		return exitNone
 	case errors.As(err, &remote), errors.As(err, &denied):
 		return exitUnreachable

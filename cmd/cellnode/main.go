@@ -15,9 +15,13 @@ import (
 	"github.com/spf13/cobra"
 
 	_ "github.com/cellnode/cellnode/overlay/embed" // find works without a daemon
+	"github.com/cellnode/cellnode/spawn/sandbox"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	sandbox.Init() // first: the init of a sandbox is this executable too
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // The warning about the size of UDP buffers that quic-go prints once would stand in the middle of a command's output; it
 // matters for bulk transfer alone.
@@ -74,6 +78,7 @@ policy, 4 network or git unreachable, 5 interface mismatch.`,
 	root.AddCommand(
 		newRun(f), newDaemon(f), newStatus(f), newPeers(f), newEvents(f), newDrain(f),
 		newFind(f), newExplain(f), newWatch(f), newPing(f), newForward(f),
+		newSpawn(f), newPs(f), newStop(f), newLogs(f), newCache(f),
 		newSeeds(f), newRemote(f), newBuild(f), newCheck(f), newVendor(f),
 		newKey(f), newGrant(f), newTrust(f), newVerify(f), newInit(f), newPublish(f), newID(f), newConfig(f), newDoctor(f), newTestnet(f), newVersion(f),
 	)

@@ -9,11 +9,14 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/cellnode/cellnode/spawn/sandbox"
 )
 
 // TestMain lets the test binary be the command itself, and the service beside which it runs.
 func TestMain(m *testing.M) {
-	testscript.Main(manual{m}, map[string]func(){"cellnode": command, "service": service})
+	sandbox.Init()
+	testscript.Main(manual{m}, map[string]func(){"cellnode": command, "service": service, "nosandbox": noSandbox, "landlockalone": landlockAlone})
 }
 
 // TestScripts plays testdata/script/*.txtar through the real command. Each script has an empty CELL_HOME of its own and

@@ -31,6 +31,7 @@ type Config struct {
 	Update   bool   // take what the repositories say now, in place of what Cell.lock says
 	ReadOnly bool   // write nothing: find out what would be written
 	Frozen   bool   // ReadOnly, and open no network socket
+	Anywhere bool   // Dir need not be a consumer's: cells are named by their repositories then
 
 	SurveyTimeout time.Duration // for finding and asking the instances of one cell; 0: 5 s
 	Log           *slog.Logger  // nil: silent
@@ -57,7 +58,7 @@ func New(cfg Config) (*Builder, error) {
 	cfg.ReadOnly = cfg.ReadOnly || cfg.Frozen
 	b := &Builder{cfg: cfg}
 	var err error
-	if b.consumer, err = readConsumer(cfg.Dir); err != nil {
+	if b.consumer, err = readConsumer(cfg.Dir, cfg.Anywhere); err != nil {
 		return nil, err
 	}
 	return b, b.openHome()
@@ -116,7 +117,7 @@ type consumer struct {
 	lock *manifest.Lock
 }
 
-func readConsumer(dir string) (*consumer, error) {
+func readConsumer(dir string, anywhere bool) (*consumer, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("build: %w", err)
@@ -124,7 +125,11 @@ func readConsumer(dir string) (*consumer, error) {
 	c := &consumer{file: &manifest.File{}, lock: &manifest.Lock{}}
 	switch at := upwards(dir, "Cell.toml"); at {
 	case "":
-		if c.dir = upwards(dir, "go.mod"); c.dir == "" {
+		if c.dir = upwards(dir, "go.mod"); c.dir == "" && anywhere {
+			c.dir = dir
+			return c, nil
+		}
+		if c.dir == "" {
 			return nil, errors.New("build: no Cell.toml and no go.mod here or above: this is not the folder of a consumer")
 		}
 	default:

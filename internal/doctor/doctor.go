@@ -58,7 +58,7 @@ var checks = []struct {
 	{"clock", clock},
 	{"announced", announced},
 	{"git", git},
-	{"sandbox", sandbox},
+	{"sandbox", sandboxed},
 	{"limits", limits},
 }
 

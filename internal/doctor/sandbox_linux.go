@@ -11,12 +11,25 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cellnode/cellnode/spawn/sandbox"
 )
 
-// sandbox says which of the layers there are that a spawned instance is shut into: namespaces, Landlock, seccomp,
+// sandboxed says which of the layers there are that a spawned instance is shut into: namespaces, Landlock, seccomp,
 // cgroups. Each is tried, where that changes nothing.
-func sandbox(ctx context.Context, m *machine) []Finding {
-	return []Finding{namespaces(ctx, m), bubblewrap(), landlock(), m.seccomp(), m.cgroup()}
+func sandboxed(ctx context.Context, m *machine) []Finding {
+	return []Finding{whole(sandbox.Probe()), namespaces(ctx, m), bubblewrap(), landlock(), m.seccomp(), m.cgroup()}
+}
+
+// whole says what a spawned instance is in fact shut into here.
+func whole(l sandbox.Layers) Finding {
+	switch {
+	case !l.Enough():
+		return finding(Warning, "spawned instances cannot be shut in here, so none is started", "see the lines below, or write sandbox = \"none\" under the cell's policy to take them as they are")
+	case l.Cgroup == 0:
+		return finding(OK, "spawned instances are shut in by "+l.String()+"; processors are not limited", "")
+	}
+	return finding(OK, "spawned instances are shut in by "+l.String(), "")
 }
 
 // namespaces starts a program that does nothing in namespaces of its own.
@@ -73,6 +86,9 @@ func (m *machine) seccomp() Finding {
 func (m *machine) cgroup() Finding {
 	data, err := os.ReadFile(filepath.Join(m.Root, "sys/fs/cgroup/cgroup.controllers"))
 	if err != nil {
+		if sandbox.Probe().Cgroup == 1 {
+			return finding(OK, "cgroup: version 1, in which this user may make groups", "")
+		}
 		return finding(Warning, "cgroup: version 2 is not there; limits are set for each process instead (rlimits)", "boot with systemd.unified_cgroup_hierarchy=1")
 	}
 	own, err := os.ReadFile(filepath.Join(m.Root, "proc/self/cgroup"))

@@ -24,16 +24,28 @@ const daemonName = "cellnode"
 // Running is what a running node says of itself and its service. It is the content of run/NAME.json; readers of a file
 // by another version pass over fields that they do not know.
 type Running struct {
-	Name        string    `json:"name"`        // the cell's name in its own Cell.toml
-	Cell        string    `json:"cell"`        // repository@tag
-	CID         string    `json:"cid"`         // of repository and tag
-	Peer        string    `json:"peer"`        // the node's peer ID
-	Commit      string    `json:"commit"`      // hex
-	Fingerprint string    `json:"fingerprint"` // of the interface, hex
-	PID         int       `json:"pid"`         // the node's process; 0 is filled in with this one
-	Socket      string    `json:"socket"`      // the service itself, dialled raw: unix:PATH or tcp:HOST:PORT
-	API         string    `json:"api"`         // path of the node's own HTTP API socket
-	Since       time.Time `json:"since"`       // zero is filled in with now
+	Name        string    `json:"name"`              // the cell's name in its own Cell.toml
+	Cell        string    `json:"cell"`              // repository@tag
+	CID         string    `json:"cid"`               // of repository and tag
+	Peer        string    `json:"peer"`              // the node's peer ID
+	Commit      string    `json:"commit"`            // hex
+	Fingerprint string    `json:"fingerprint"`       // of the interface, hex
+	PID         int       `json:"pid"`               // the node's process; 0 is filled in with this one
+	Socket      string    `json:"socket"`            // the service itself, dialled raw: unix:PATH or tcp:HOST:PORT
+	API         string    `json:"api"`               // path of the node's own HTTP API socket
+	Since       time.Time `json:"since"`             // zero is filled in with now
+	Spawned     *Spawned  `json:"spawned,omitempty"` // nil: it was not built and started here by spawn
+}
+
+// Spawned is what Running says of a service that was built and started here. Running.PID is the process that owns it, and
+// with whose end it ends.
+type Spawned struct {
+	PID      int    `json:"pid"`      // of its first process; 0 while it starts anew
+	State    string `json:"state"`    // "ready", "backoff", "failed", "stopping"
+	Sandbox  string `json:"sandbox"`  // the layers that hold it, or "none"
+	SHA256   string `json:"sha256"`   // of the binary, hex
+	Log      string `json:"log"`      // path
+	Restarts int    `json:"restarts"` // since the owner began
 }
 
 // Running returns the registrations whose node lives, sorted by file name. A hint, however fresh: only the handshake

@@ -13,9 +13,9 @@ var variables = []string{
 	"CELL_GRANT",  // the grant of a container's instance
 	"CELL_HOME",   // in place of ~/.cell
 	"CELL_KEY",    // the identity of a container's instance
-	"CELL_NAME",   // given to a service that run starts: its name
-	"CELL_PORT",   // given to a service that run starts: the port to listen on
-	"CELL_SOCKET", // given to a service that run starts: the socket to listen on
+	"CELL_NAME",   // given to a service that run or spawn starts: its name
+	"CELL_PORT",   // given to a service that run or spawn starts: the port to listen on
+	"CELL_SOCKET", // given to a service that run or spawn starts: the socket to listen on
 }
 
 // Variables lists the CELL_* variables that mean something, in alphabetical order.
