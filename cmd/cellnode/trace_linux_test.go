@@ -72,8 +72,8 @@ func (tr *trace) Run(cmd *exec.Cmd, limit time.Duration) (syscall.WaitStatus, er
 	tr.mu.Lock()
 	tr.main = pid
 	tr.mu.Unlock()
-	tr.processes[pid] = true
-	watchdog := time.AfterFunc(limit, func() { tr.Signal(syscall.SIGKILL) })
+	tr.know(pid)
+	watchdog := time.AfterFunc(limit, tr.killAll)
 	defer watchdog.Stop()
 	if _, err := syscall.Wait4(pid, nil, syscall.WALL, nil); err != nil {
 		return 0, err
@@ -127,9 +127,9 @@ func (tr *trace) follow(pid int) (syscall.WaitStatus, error) {
 
 func (tr *trace) ended(tid int, ws syscall.WaitStatus) {
 	delete(tr.calls, tid)
-	delete(tr.processes, tid)
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+	delete(tr.processes, tid)
 	if tid == tr.main {
 		tr.main, tr.status = 0, ws
 	}
@@ -144,7 +144,7 @@ func (tr *trace) stopped(tid int, ws syscall.WaitStatus) {
 	case sig == syscall.SIGTRAP:
 		if cause := ws.TrapCause(); cause == syscall.PTRACE_EVENT_FORK || cause == syscall.PTRACE_EVENT_VFORK {
 			if child, err := syscall.PtraceGetEventMsg(tid); err == nil {
-				tr.processes[int(child)] = true
+				tr.know(int(child))
 			}
 		}
 	case sig == syscall.SIGSTOP && !known: // a new thread begins with it
@@ -152,7 +152,8 @@ func (tr *trace) stopped(tid int, ws syscall.WaitStatus) {
 	default:
 		deliver = int(sig)
 	}
-	if tr.Died {
+	if tr.Died { // a child that was being made when its parent died is not among the processes yet
+		_ = syscall.Kill(tid, syscall.SIGKILL)
 		return
 	}
 	_ = syscall.PtraceSyscall(tid, deliver) // it may have ended meanwhile
@@ -191,6 +192,20 @@ func (tr *trace) syscall(tid int) {
 
 func (tr *trace) die() {
 	tr.Died = true
+	tr.killAll()
+}
+
+// know notes a process that is traced.
+func (tr *trace) know(pid int) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.processes[pid] = true
+}
+
+// killAll ends every process that is traced. It may be called from any goroutine.
+func (tr *trace) killAll() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
 	for pid := range tr.processes {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
