@@ -181,7 +181,11 @@ func (g *generation) registration(print string) string {
 		for i, k := range t.Keys {
 			keys[i] = quote(k)
 		}
-		line("Trust", fmt.Sprintf("&client.Trust{Keys: []string{%s}, Threshold: %d, Version: %d}", strings.Join(keys, ", "), t.Threshold, t.Version))
+		document := ""
+		if t.Document != "" {
+			document = ", Document: " + quote(t.Document)
+		}
+		line("Trust", fmt.Sprintf("&client.Trust{Keys: []string{%s}, Threshold: %d, Version: %d%s}", strings.Join(keys, ", "), t.Threshold, t.Version, document))
 	}
 	if g.Policy.MaxLatency != nil {
 		line("MaxLatency", fmt.Sprintf("%d * time.Millisecond", g.Policy.MaxLatency.Milliseconds()))

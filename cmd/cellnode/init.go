@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -25,6 +24,7 @@ type newCell struct {
 	interfaces       []string
 	importRoots      []string
 	open             bool
+	trust            bool // the file is there, and the own key is put into it
 }
 
 func newInit(g *globals) *cobra.Command {
@@ -36,30 +36,43 @@ func newInit(g *globals) *cobra.Command {
 file and tag the commit; instances then need a grant (cellnode grant), and nobody else can answer as one.
 
 The interface is what consumers' clients are generated from and held to: .proto files, or any other file
-that says how the cell is called, whose hash then counts.`,
+that says how the cell is called, whose hash then counts.
+
+With --trust it makes you the publisher of the cell that Cell.toml describes already: of one that has been
+open, or of your copy of somebody else's.`,
 		Example: `  cellnode init --interface proto/exchange.proto
   cellnode init --interface api/openapi.json --repository https://git.example/acme/ledger`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.write(cmd, g) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case c.trust && (c.open || c.name+c.repository != "" || len(c.interfaces)+len(c.importRoots) > 0):
+				return usage("--trust: it goes with no other flag of init: what else the file says stays")
+			case c.trust:
+				return takeCell(cmd, g)
+			}
+			return c.write(cmd, g)
+		},
 	}
 	cmd.Flags().StringVar(&c.name, "name", "", "of the cell: a-z, 0-9 and - (default: the directory's)")
 	cmd.Flags().StringVar(&c.repository, "repository", "", "where others fetch it (default: git's origin)")
 	cmd.Flags().BoolVar(&c.open, "open", false, "name no publishers: anybody may then answer as an instance")
+	cmd.Flags().BoolVar(&c.trust, "trust", false, "put your key into the [trust] of the Cell.toml that is here")
 	cmd.Flags().StringArrayVar(&c.interfaces, "interface", nil, "a file that defines the interface, from here; may be repeated")
 	cmd.Flags().StringArrayVar(&c.importRoots, "import-root", nil, "a folder that .proto files import from; may be repeated (default: here and theirs)")
 	return cmd
 }
 
+const cellToml = "Cell.toml"
+
 func (c *newCell) write(cmd *cobra.Command, g *globals) error {
-	const path = "Cell.toml"
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return usage("there is a Cell.toml already: it is left as it is")
+	if _, err := os.Lstat(cellToml); !errors.Is(err, fs.ErrNotExist) {
+		return usage("there is a Cell.toml already: it is left as it is; `cellnode init --trust` puts your key into it")
 	}
 	text, err := c.file(cmd)
 	if err != nil {
 		return err
 	}
-	file, err := manifest.ParseFile(path, []byte(text))
+	file, err := manifest.ParseFile(cellToml, []byte(text))
 	if err != nil {
 		return err
 	}
@@ -71,20 +84,15 @@ func (c *newCell) write(cmd *cobra.Command, g *globals) error {
 		if err != nil {
 			return err
 		}
-		text += fmt.Sprintf("\n[trust]\nkeys = [%q]\n", key)
+		text += "\n" + trustTable(key)
 	}
-	if _, err := manifest.ParseFile(path, []byte(text)); err != nil {
+	if _, err := manifest.ParseFile(cellToml, []byte(text)); err != nil {
 		return err
 	}
-	if err := manifest.CreateFile(path, []byte(text), 0o644); err != nil {
+	if err := manifest.CreateFile(cellToml, []byte(text), 0o644); err != nil {
 		return err
 	}
-	return g.print(cmd, struct {
-		File string `json:"file"`
-	}{path}, func(w io.Writer) error {
-		_, err := fmt.Fprintln(w, "written: Cell.toml; now git add Cell.toml, git commit, git tag v0.1.0")
-		return err
-	})
+	return written(cmd, g)
 }
 
 // file is the text of Cell.toml without [trust].
