@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -42,7 +44,7 @@ type trace struct {
 
 	mu        sync.Mutex
 	main      int            // process; 0 once it has ended
-	processes map[int]bool   // that are traced
+	processes map[int]bool   // that are traced and live
 	calls     map[int]inCall // by thread: the one that it is in
 	status    syscall.WaitStatus
 }
@@ -130,6 +132,11 @@ func (tr *trace) ended(tid int, ws syscall.WaitStatus) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	delete(tr.processes, tid)
+	for pid := range tr.processes { // one may have been seen to end before its parent said that it began
+		if syscall.Kill(pid, 0) == syscall.ESRCH {
+			delete(tr.processes, pid)
+		}
+	}
 	if tid == tr.main {
 		tr.main, tr.status = 0, ws
 	}
@@ -147,16 +154,25 @@ func (tr *trace) stopped(tid int, ws syscall.WaitStatus) {
 				tr.know(int(child))
 			}
 		}
-	case sig == syscall.SIGSTOP && !known: // a new thread begins with it
+	case sig == syscall.SIGSTOP && !known: // a new thread begins with it, and a new process, which may be seen before its parent says so
 		tr.calls[tid] = inCall{}
+		if isProcess(tid) {
+			tr.know(tid)
+		}
 	default:
 		deliver = int(sig)
 	}
-	if tr.Died { // a child that was being made when its parent died is not among the processes yet
-		_ = syscall.Kill(tid, syscall.SIGKILL)
+	if tr.Died {
+		_ = syscall.Kill(tid, syscall.SIGKILL) // it may be new
 		return
 	}
 	_ = syscall.PtraceSyscall(tid, deliver) // it may have ended meanwhile
+}
+
+// isProcess tells a process from a further thread of one.
+func isProcess(tid int) bool {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid))
+	return err == nil && strings.Contains(string(data), fmt.Sprintf("\nTgid:\t%d\n", tid))
 }
 
 // syscall sees a thread at the beginning or at the end of a call.

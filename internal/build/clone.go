@@ -1,6 +1,7 @@
 package build
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,11 +10,14 @@ import (
 	"github.com/cellnode/cellnode/manifest"
 )
 
-// clone leaves a checkout that is there as it is.
-func (b *Builder) clone(dep manifest.Dependency, dir string) error {
+// clone makes the checkout that path and clone = true ask for. It leaves one that is there as it is.
+func (b *Builder) clone(ctx context.Context, dep manifest.Dependency, dir string) error {
 	_, err := os.Stat(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("build: cell %s: there is no checkout at %s: run git clone --branch %s %s %s", dep.Name, dir, dep.Tag, dep.Git, dir)
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	case b.cfg.ReadOnly:
+		return fmt.Errorf("build: cell %s: there is no checkout at %s yet: run cellnode build", dep.Name, dir)
 	}
-	return err
+	return b.source.Clone(ctx, dep.Cell, dir, urls(dep)...)
 }

@@ -123,7 +123,7 @@ func (b *Builder) compare(f *facts, locked manifest.LockedCell, isLocked bool) e
 }
 
 // fromCheckout reads the working tree that path names. What it says is not pinned.
-func (b *Builder) fromCheckout(_ context.Context, dep manifest.Dependency) (*facts, error) {
+func (b *Builder) fromCheckout(ctx context.Context, dep manifest.Dependency) (*facts, error) {
 	key := "path"
 	if dep.Path == "" {
 		key = "clone"
@@ -139,7 +139,7 @@ func (b *Builder) fromCheckout(_ context.Context, dep manifest.Dependency) (*fac
 		dir = filepath.Join(b.consumer.dir, dir)
 	}
 	if dep.Clone {
-		if err := b.clone(dep, dir); err != nil {
+		if err := b.clone(ctx, dep, dir); err != nil {
 			return nil, err
 		}
 	}

@@ -91,9 +91,13 @@ func (s *Source) run(ctx context.Context, url, dir string, args ...string) ([]by
 	var out bytes.Buffer
 	cmd.Stdout = &limited{w: &out, left: maxOutput}
 	err := cmd.Run()
-	s.cfg.Log.Debug("git", "command", args[0], "url", shown(url), "err", err)
+	command := args[0]
+	if command == "-c" { // and a setting
+		command = args[2]
+	}
+	s.cfg.Log.Debug("git", "command", command, "url", shown(url), "err", err)
 	if err != nil {
-		return nil, words, s.failure(ctx, bounded, url, args[0], words, err)
+		return nil, words, s.failure(ctx, bounded, url, command, words, err)
 	}
 	return out.Bytes(), words, nil
 }
