@@ -44,6 +44,9 @@ func (c *Client) start(r *Resolved, authority *record.Authority, ways []find.Way
 	if c.home != nil && c.uses(find.Cache) {
 		s.wg.Go(func() { c.keepCache(ctx, s) })
 	}
+	if authority != nil {
+		s.wg.Go(func() { c.keepTrust(ctx, s, authority) })
+	}
 	return s
 }
 

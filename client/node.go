@@ -201,7 +201,13 @@ func askDaemon(ctx context.Context, socket string, r *Resolved, only []string, s
 	c := daemon.NewClient(socket)
 	defer c.Close()
 	req := r.request()
-	q := daemon.Query{Repository: r.Cell.URL(), Tag: r.Cell.Tag, Commit: req.Commit, Fingerprint: req.Fingerprint, Publishers: r.publishers(), Only: only}
+	q := daemon.Query{Repository: r.Cell.URL(), Tag: r.Cell.Tag, Commit: req.Commit, Fingerprint: req.Fingerprint, Only: only}
+	if t := r.trust(); t != nil {
+		q.Publishers, q.Threshold = t.Keys, t.Threshold
+	}
+	if r.Locked != nil && r.Locked.Trust != nil {
+		q.Trust = r.Locked.Trust.Document
+	}
 	if r.Locked != nil {
 		q.Seeds = daemon.NewSeeds(r.Locked.Seeds)
 	}

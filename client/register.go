@@ -33,6 +33,7 @@ type Trust struct {
 	Keys      []string // as in [trust] keys of Cell.toml
 	Threshold int      // signatures that a new version of the trust document needs
 	Version   uint64   // of the trust document; 0: the [trust] of Cell.toml
+	Document  string   // the trust document, base64; empty: none
 }
 
 // Seed is an instance that was alive when the package was generated.
@@ -90,7 +91,7 @@ func (r *Registration) resolve() (*Resolved, error) {
 		locked.Git = cell.URL()
 	}
 	if t := r.Trust; t != nil {
-		locked.Trust = &manifest.LockedTrust{Keys: t.Keys, Threshold: t.Threshold, Version: t.Version}
+		locked.Trust = &manifest.LockedTrust{Keys: t.Keys, Threshold: t.Threshold, Version: t.Version, Document: t.Document}
 	}
 	var errs []error
 	for _, s := range r.Seeds {

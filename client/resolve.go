@@ -23,7 +23,7 @@ type Resolved struct {
 	File   string               // the Cell.toml, or empty
 	Notes  []string             // what a person should know of that file, one line each
 
-	read []string // keys of publishers, as the repository names them at the tag, where no lock says it
+	read *manifest.Trust // what the repository says at the tag, where no lock says it
 }
 
 // OpenError says that a cell names no publishers and that the consumer has not said that it takes such a cell.
@@ -45,19 +45,28 @@ func (e *OpenError) Error() string {
 	return fmt.Sprintf("cell %s is open: it names no publishers, so any host on the Internet can answer as an instance of it; to take that, %s", e.Cell, how)
 }
 
-// publishers are the keys of those who may say who serves the cell, as far as that is known here; empty for an open one.
-func (r *Resolved) publishers() []string {
+// trust is the [trust] of the cell, as far as it is known here; nil for an open one.
+func (r *Resolved) trust() *manifest.Trust {
 	if r.Locked != nil && r.Locked.Trust != nil {
-		return r.Locked.Trust.Keys
+		return r.Locked.Trust.Trust()
 	}
 	return r.read
+}
+
+// document is the newest trust document that our own files hold; nil where there is none.
+func (r *Resolved) document() ([]byte, error) {
+	if r.Locked == nil || r.Locked.Trust == nil || r.Locked.Trust.Document == "" {
+		return nil, nil
+	}
+	chain, err := record.ParseTrust(r.Locked.Trust.Document)
+	return chain.Bytes(), err
 }
 
 // Admit returns an *OpenError for a cell that names no publishers, unless its consumer takes such a cell: by allow_open
 // in Cell.toml or, for one named by its repository, by allowOpen. Without a Cell.lock the cell counts as open until its
 // repository has been read, which a Client does when it needs to.
 func (r *Resolved) Admit(allowOpen bool) error {
-	if len(r.publishers()) > 0 || r.Policy.AllowOpen || r.Name == "" && allowOpen {
+	if r.trust() != nil || r.Policy.AllowOpen || r.Name == "" && allowOpen {
 		return nil
 	}
 	return &OpenError{Cell: r.Cell, Name: r.Name}
@@ -65,7 +74,7 @@ func (r *Resolved) Admit(allowOpen bool) error {
 
 // request is what is wanted of an instance: what the lock pins.
 func (r *Resolved) request() find.Request {
-	req := find.Request{Cell: r.Cell, Publishers: record.Keys(r.publishers())}
+	req := find.Request{Cell: r.Cell, Publishers: r.trust().Text()}
 	if r.Locked != nil {
 		req.Commit, req.Fingerprint = r.Locked.Commit, r.Locked.Fingerprint
 	}

@@ -60,14 +60,21 @@ func %[1]s(ctx context.Context) (net.Conn, error) {
 `
 
 const plainTypeText = `
-// %[1]s opens connections to the cell. The zero value is ready for use.
+// %[1]s opens connections to the cell, whose protocol is the program's own affair. The zero value is ready for use, by any
+// number of goroutines.
 type %[1]s struct{}
 
 // New%[1]s returns a %[1]s.
 func New%[1]s() *%[1]s { return new(%[1]s) }
 
-// Dial opens a connection to the nearest live instance of the cell.
+// Dial opens a connection to the nearest live instance of the cell. The caller closes it.
 func (*%[1]s) Dial(ctx context.Context) (net.Conn, error) {
+	return client.Dial(ctx, %[2]s)
+}
+
+// DialContext is Dial in the form that http.Transport and database drivers take. What it is told of network and address
+// does not matter: the cell is the address.
+func (*%[1]s) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return client.Dial(ctx, %[2]s)
 }
 `
@@ -174,7 +181,11 @@ func (g *generation) registration(print string) string {
 		for i, k := range t.Keys {
 			keys[i] = quote(k)
 		}
-		line("Trust", fmt.Sprintf("&client.Trust{Keys: []string{%s}, Threshold: %d, Version: %d}", strings.Join(keys, ", "), t.Threshold, t.Version))
+		document := ""
+		if t.Document != "" {
+			document = ", Document: " + quote(t.Document)
+		}
+		line("Trust", fmt.Sprintf("&client.Trust{Keys: []string{%s}, Threshold: %d, Version: %d%s}", strings.Join(keys, ", "), t.Threshold, t.Version, document))
 	}
 	if g.Policy.MaxLatency != nil {
 		line("MaxLatency", fmt.Sprintf("%d * time.Millisecond", g.Policy.MaxLatency.Milliseconds()))

@@ -28,9 +28,9 @@ type Config struct {
 	// Health says whether the service itself is well: Serving or Unhealthy. It is asked several times a second and must
 	// not block. Nil leaves the state to the own record.
 	Health func() record.State
-	// Admit decides whether another instance may be a member, after its record has been verified. It is called with
-	// locks held: it must be quick and must not call back. Nil admits all.
-	Admit func(*record.Signed) error
+	// Authority says who else may be a member. It is given the trust documents that other members bring, and what it takes
+	// elsewhere is passed on to them. Nil: the cell is open, and anybody may.
+	Authority *record.Authority
 	// Redial makes a fresh transport connection to a peer, beside any that exists, and returns nil if the peer
 	// answered. Nil dials with the host's own transports and asks over the new connection.
 	Redial func(context.Context, peer.AddrInfo) error

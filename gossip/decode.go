@@ -13,7 +13,7 @@ func toHello(p *pb.Hello) (Message, error) {
 	if err := checkRecord(p.GetRecord()); err != nil {
 		return nil, err
 	}
-	return &Hello{Record: p.GetRecord(), Count: int(p.GetCount()), Root: p.GetRoot()}, nil
+	return &Hello{Record: p.GetRecord(), Count: int(p.GetCount()), Root: p.GetRoot(), Trust: p.GetTrust()}, nil
 }
 
 func toPing(p *pb.Ping) (Message, error) {
@@ -46,7 +46,10 @@ func toAck(p *pb.Ack) (Message, error) {
 }
 
 func toPush(p *pb.Push) (Message, error) {
-	m := &Push{Records: p.GetRecords(), Quiet: p.GetQuiet()}
+	m := &Push{Records: p.GetRecords(), Quiet: p.GetQuiet(), Trust: p.GetTrust()}
+	if len(m.Trust) > record.MaxTrustSize {
+		return nil, bad("trust document of %d bytes", len(m.Trust))
+	}
 	for _, r := range m.Records {
 		if err := checkRecord(r); err != nil {
 			return nil, err

@@ -45,11 +45,12 @@ const (
 	Dead                      // no longer listed: certified dead
 	Left                      // no longer listed: said goodbye; Record is its signed leave
 	Expired                   // no longer listed: its record ended
+	Revoked                   // no longer listed: a trust document has taken its grant back
 )
 
 var kindNames = [...]string{
 	Joined: "joined", Updated: "updated", Suspected: "suspected", Refuted: "refuted",
-	Dead: "dead", Left: "left", Expired: "expired",
+	Dead: "dead", Left: "left", Expired: "expired", Revoked: "revoked",
 }
 
 // String returns the kind in lower case.

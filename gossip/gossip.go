@@ -27,7 +27,9 @@ type Gossip struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	wake   chan struct{} // the machine's deadline has changed
+	wake   chan struct{} // the machine's deadline, or the Authority, has changed
+
+	untrust func() // ends the watch of the Authority
 
 	traffic traffic
 
@@ -55,7 +57,7 @@ func New(ctx context.Context, cfg Config) (*Gossip, error) {
 		return nil, err
 	}
 	machine, err := NewMachine(MachineConfig{
-		Key: cfg.Key, Record: cfg.Record, Profile: cfg.Profile, Rand: rand.New(rand.NewChaCha8(seed)), Admit: cfg.Admit,
+		Key: cfg.Key, Record: cfg.Record, Profile: cfg.Profile, Rand: rand.New(rand.NewChaCha8(seed)), Authority: cfg.Authority,
 	}, time.Now())
 	if err != nil {
 		return nil, err
@@ -70,6 +72,7 @@ func New(ctx context.Context, cfg Config) (*Gossip, error) {
 		g.cancel()
 		return nil, err
 	}
+	g.untrust = cfg.Authority.OnChange(g.nudge)
 	g.wg.Go(g.loop)
 	return g, nil
 }
@@ -151,6 +154,7 @@ func (g *Gossip) Close() error {
 	g.mu.Lock()
 	if !g.closed {
 		g.closed = true
+		g.untrust()
 		acceptors.remove(g.cfg.Host, g.cfg.Cell)
 		g.cancel()
 		for id := range g.outbounds {
@@ -187,6 +191,7 @@ func (g *Gossip) loop() {
 			if health == record.Serving || health == record.Unhealthy {
 				m.SetState(now, health)
 			}
+			m.Trusted(now)
 			if due := m.Next(); !due.IsZero() && !due.After(now) {
 				m.Tick(now)
 			}
@@ -212,12 +217,17 @@ func (g *Gossip) input(f func(time.Time, *Machine)) bool {
 		sooner = !after.IsZero() && (before.IsZero() || after.Before(before))
 	})
 	if sooner {
-		select {
-		case g.wake <- struct{}{}:
-		default:
-		}
+		g.nudge()
 	}
 	return ok
+}
+
+// nudge has the loop look.
+func (g *Gossip) nudge() {
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
 }
 
 func (g *Gossip) step(f func(time.Time, *Machine)) bool {

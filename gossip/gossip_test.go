@@ -198,25 +198,6 @@ func TestStrangersAreRefused(t *testing.T) {
 	})
 }
 
-func TestAdmitKeepsOthersOut(t *testing.T) {
-	inLab(t, func(t *testing.T, l *lab) {
-		n, other := l.node(), l.node()
-		defer stopAll([]*node{n, other})
-		cfg := n.config()
-		cfg.Admit = func(*record.Signed) error { return errors.New("no grant") }
-		g, err := New(context.Background(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.Gossip = g
-		other.gossip(n)
-		time.Sleep(10 * time.Second)
-		if len(n.Members()) != 1 {
-			t.Error("a member without a grant is listed")
-		}
-	})
-}
-
 func TestWatchTellsEverythingInOrder(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		nodes := l.cell(3)

@@ -66,7 +66,7 @@ func (m *Machine) tickHints() {
 
 // Hello returns the first frame of a new stream.
 func (m *Machine) Hello() *Hello {
-	return &Hello{Record: m.own.Envelope, Count: m.roster.alive, Root: m.roster.root()}
+	return &Hello{Record: m.own.Envelope, Count: m.roster.alive, Root: m.roster.root(), Trust: m.authority.Version()}
 }
 
 // onHello takes the beginning of a neighbour's stream. A record that is not the sender's own, or that is refused,
@@ -96,30 +96,31 @@ func (m *Machine) onHello(from peer.ID, h *Hello) {
 	if p := m.probes[from]; p != nil && p.stage == idle && l.srtt == 0 {
 		p.due = m.now
 	}
+	m.compareTrust(from, h.Trust)
 	m.compare(from, h.Root, h.Count)
 }
 
 // open verifies a record and asks whether it may be a member's.
 func (m *Machine) open(envelope []byte) (*record.Signed, error) {
 	rec, err := m.verify.record(envelope, m.cell, m.now)
-	if err != nil {
-		return nil, err
+	if err != nil || rec.Peer == m.self {
+		return rec, err
 	}
-	if rec.Peer == m.self || m.admit == nil {
-		return rec, nil
-	}
-	return rec, m.admit(rec)
+	return rec, m.authority.Admit(rec, m.now)
 }
 
 // learnFrom takes records from a neighbour and passes on what was new.
 func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 	for _, envelope := range envelopes {
+		if m.isBanned(from) {
+			return // what it sends is not worth another look
+		}
 		rec, err := m.open(envelope)
 		urgent := err == nil && m.urgent(rec)
 		switch {
 		case err != nil:
 			var refusal *record.Refusal
-			if errors.As(err, &refusal) && refusal.Code != record.CodeExpired {
+			if errors.As(err, &refusal) && refusal.Code != record.CodeExpired && refusal.Code != record.CodeRevoked {
 				m.strike(from)
 			}
 		case rec.Peer == m.self:
@@ -150,6 +151,7 @@ func (m *Machine) learn(rec *record.Signed) bool {
 	switch {
 	case !e.listed:
 		kind = Joined
+		m.grown = m.now
 		e.listed = true
 		m.rings.add(e.id)
 		m.dirty = true
@@ -174,6 +176,9 @@ func (m *Machine) restart(e *entry) {
 }
 
 func (m *Machine) onPush(from peer.ID, push *Push) {
+	if push.Trust != nil {
+		m.onTrust(from, push.Trust)
+	}
 	m.learnFrom(from, push.Records, push.Quiet)
 	for _, d := range push.Deaths {
 		m.onDeath(from, d)

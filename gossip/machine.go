@@ -22,9 +22,9 @@ type MachineConfig struct {
 	Rand    *rand.Rand     // required; seeded by whoever wants a replay
 	// Verifier is shared with other machines of one goroutine, or nil for an own one.
 	Verifier *Verifier
-	// Admit decides whether another instance may be a member, after its record has been verified: the place for
-	// grants. It must be quick and pure. Nil admits all.
-	Admit func(*record.Signed) error
+	// Authority says who else may be a member. Whoever else gives it documents calls Trusted then. Nil: the cell is open,
+	// and anybody may.
+	Authority *record.Authority
 }
 
 // Machine is the detector of one member of one cell. It is pure: every input carries the time at which it happens,
@@ -33,13 +33,14 @@ type MachineConfig struct {
 // The driver's side of the agreement: call Tick at Next or soon after; deliver what one peer sends in order; open a
 // stream to whoever is sent something and start it with Hello; take everything out of Take after every input.
 type Machine struct {
-	profile Profile
-	key     crypto.PrivKey
-	self    peer.ID
-	cell    cid.Cid
-	rand    *rand.Rand
-	verify  *Verifier
-	admit   func(*record.Signed) error
+	profile   Profile
+	key       crypto.PrivKey
+	self      peer.ID
+	cell      cid.Cid
+	rand      *rand.Rand
+	verify    *Verifier
+	authority *record.Authority
+	trusted   uint64 // version of the trust document that the members have been held to
 
 	own     *record.Signed
 	left    bool
@@ -68,6 +69,7 @@ type Machine struct {
 	version uint64
 	pingID  uint64
 	refuted time.Time
+	grown   time.Time // when somebody joined last
 	jumps   allowance
 	out     Output
 }
@@ -98,7 +100,8 @@ func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
 		return nil, errors.New("gossip: the key must be Ed25519")
 	}
 	m := &Machine{
-		profile: p, key: c.Key, self: self, cell: c.Record.Cell, rand: c.Rand, verify: c.Verifier, admit: c.Admit,
+		profile: p, key: c.Key, self: self, cell: c.Record.Cell, rand: c.Rand, verify: c.Verifier,
+		authority: c.Authority, trusted: c.Authority.Version(),
 		own: c.Record, roster: newRoster(), rings: newRings(c.Record.Cell, p.Rings, p.Mesh, now),
 		links: make(map[peer.ID]*link), banned: make(map[peer.ID]time.Time), probes: make(map[peer.ID]*probe),
 		condemned: make(map[peer.ID]*entry), sessions: make(map[peer.ID]*session), hints: make(map[peer.ID]*hint),

@@ -17,6 +17,7 @@ type Hello struct {
 	Record []byte // envelope of the sender's own record
 	Count  int    // live members that the sender knows, itself included
 	Root   uint64 // digest of their records
+	Trust  uint64 // version of the newest trust document that the sender knows
 }
 
 // Nonce is random bytes that a subject signs to prove that it is alive now.
@@ -43,7 +44,8 @@ type Ack struct {
 type Push struct {
 	Records [][]byte // envelopes
 	Deaths  []Death
-	Quiet   bool // not to be passed on at once
+	Quiet   bool   // not to be passed on at once
+	Trust   []byte // a trust document, or nil
 }
 
 // Death is a certificate and the time since its making, as far as it is known.
@@ -73,6 +75,7 @@ type Answer struct {
 type Root struct {
 	Root  uint64
 	Count int
+	Trust uint64 // as in Hello
 }
 
 // Buckets answers a Root, or a Hello, that differs from the sender's own.

@@ -110,7 +110,7 @@ func (m *Machine) widen(p *probe) {
 	m.redial(p.subject)
 	wait := m.timeout(p.subject)
 	if !p.forOther {
-		wait *= 2
+		wait = max(wait, min(2*wait, m.profile.FirstTimeout)) // the others dial, too
 		m.askAll(p)
 	}
 	p.due = m.now.Add(wait)

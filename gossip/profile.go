@@ -29,7 +29,9 @@ type Profile struct {
 	Period time.Duration
 	// TimeoutMin and TimeoutMax clamp the time allowed for an ack, srtt + 4 rttvar (RFC 6298).
 	TimeoutMin, TimeoutMax time.Duration
-	// FirstTimeout is allowed on a link without a measured round trip: it may still have to be dialled.
+	// FirstTimeout is allowed on a link without a measured round trip: it may still have to be dialled, by members that are
+	// all busy dialling. With 1.5 s, 128 members that started at once on two processors made fresh connections instead of
+	// waiting for those that were under way, and were not done within 90 s.
 	FirstTimeout time.Duration
 	// Retry is how often a suspect is pinged and its observers asked again.
 	Retry time.Duration
@@ -69,7 +71,7 @@ func LAN() Profile {
 	return Profile{
 		Rings: 8, Mesh: 17, Quorum: 5, QuorumStep: 3 * time.Second, Lone: 10 * time.Second,
 		Period: time.Second, TimeoutMin: 300 * time.Millisecond, TimeoutMax: 500 * time.Millisecond,
-		FirstTimeout: 1500 * time.Millisecond, Retry: time.Second, Takeover: 1500 * time.Millisecond,
+		FirstTimeout: 2500 * time.Millisecond, Retry: time.Second, Takeover: 1500 * time.Millisecond,
 		Window: time.Second, WindowFloor: 500 * time.Millisecond,
 		Pause: 250 * time.Millisecond, Doubt: 30 * time.Second, HealthMax: 8, HealthMute: 4,
 		RandomLinks: 2, Rotate: 10 * time.Minute, Linger: 20 * time.Second, Sync: 10 * time.Second, Small: 64, Gather: 50 * time.Millisecond,

@@ -64,7 +64,7 @@ func (m *Machine) tickSync() {
 	m.timers.sync = m.now.Add(m.profile.Sync*3/4 + m.jitter(m.profile.Sync/2))
 	open := slices.DeleteFunc(sorted(m.links), func(id peer.ID) bool { return !m.links[id].theirs })
 	if len(open) > 0 {
-		m.send(&Root{m.roster.root(), m.roster.alive}, open[m.rand.IntN(len(open))])
+		m.send(m.digest(), open[m.rand.IntN(len(open))])
 	}
 	m.greetDead()
 }
@@ -91,7 +91,13 @@ func (m *Machine) greetDead() {
 	}
 }
 
+// digest is what a neighbour needs to see whether there is anything to compare.
+func (m *Machine) digest() *Root {
+	return &Root{Root: m.roster.root(), Count: m.roster.alive, Trust: m.authority.Version()}
+}
+
 func (m *Machine) onRoot(from peer.ID, r *Root) {
+	m.compareTrust(from, r.Trust)
 	if r.Root != m.roster.root() && m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce) {
 		m.sendBuckets(from)
 	}

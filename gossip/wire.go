@@ -107,7 +107,7 @@ func toFrame(m Message, cell cid.Cid) *pb.Frame {
 	switch m := m.(type) {
 	case *Hello:
 		return &pb.Frame{Body: &pb.Frame_Hello{Hello: &pb.Hello{
-			Cell: cell.Bytes(), Record: m.Record, Count: uint32(m.Count), Root: m.Root,
+			Cell: cell.Bytes(), Record: m.Record, Count: uint32(m.Count), Root: m.Root, Trust: m.Trust,
 		}}}
 	case *Ping:
 		return &pb.Frame{Body: &pb.Frame_Ping{Ping: fromPing(m)}}
@@ -125,7 +125,7 @@ func toFrame(m Message, cell cid.Cid) *pb.Frame {
 	case *Answer:
 		return &pb.Frame{Body: &pb.Frame_Answer{Answer: fromAnswer(m)}}
 	case *Root:
-		return &pb.Frame{Body: &pb.Frame_Root{Root: &pb.Root{Root: m.Root, Count: uint32(m.Count)}}}
+		return &pb.Frame{Body: &pb.Frame_Root{Root: &pb.Root{Root: m.Root, Count: uint32(m.Count), Trust: m.Trust}}}
 	case *Buckets:
 		return &pb.Frame{Body: &pb.Frame_Buckets{Buckets: &pb.Buckets{Hashes: m.Hashes[:], Count: uint32(m.Count)}}}
 	case *IDs:
@@ -145,7 +145,7 @@ func fromPing(m *Ping) *pb.Ping {
 }
 
 func fromPush(m *Push) *pb.Push {
-	p := &pb.Push{Records: m.Records, Quiet: m.Quiet}
+	p := &pb.Push{Records: m.Records, Quiet: m.Quiet, Trust: m.Trust}
 	for _, d := range m.Deaths {
 		c := d.Certificate
 		out := &pb.Certificate{
@@ -218,7 +218,7 @@ func fromFrame(f *pb.Frame) (Message, error) {
 	case *pb.Frame_Answer:
 		return toAnswer(b.Answer)
 	case *pb.Frame_Root:
-		return &Root{Root: b.Root.GetRoot(), Count: int(b.Root.GetCount())}, nil
+		return &Root{Root: b.Root.GetRoot(), Count: int(b.Root.GetCount()), Trust: b.Root.GetTrust()}, nil
 	case *pb.Frame_Buckets:
 		return toBuckets(b.Buckets)
 	case *pb.Frame_Ids:

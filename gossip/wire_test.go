@@ -39,7 +39,7 @@ func messages() []Message {
 		&Answer{Subject: testPeer(1), Nonce: nonce, Version: v, Vote: &vote},
 		&Answer{Subject: testPeer(1), Nonce: nonce, Alive: sig},
 		&Answer{Subject: testPeer(1), Nonce: nonce, Record: []byte("newer")},
-		&Root{Root: 1, Count: 2},
+		&Root{Root: 1, Count: 2, Trust: 3},
 		buckets,
 		&IDs{Buckets: []byte{1, 255}, IDs: []ID{{testPeer(3), v, 99}}},
 		&Want{Peers: []peer.ID{testPeer(1), testPeer(2)}},

@@ -232,6 +232,25 @@ func TestDescriptorSetHasTheFingerprintOfItsSource(t *testing.T) {
 	}
 }
 
+// What publish puts into Cell.json is read by itself, and has the same fingerprint.
+func TestPublishedDescriptorSetHasTheFingerprintOfItsSource(t *testing.T) {
+	descriptors, err := Compile(exchangeFiles(), exchangeInterface, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := DescriptorSet(descriptors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := mustFingerprint(t, exchangeFiles(), exchangeInterface, nil)
+	if got, err := FingerprintSet(data, []string{descriptors[0].Path()}); err != nil || got != want {
+		t.Errorf("%s, %v; want %s", got, err, want)
+	}
+	if data, err := DescriptorSet(nil); data != nil || err != nil {
+		t.Errorf("of no files: %d bytes, %v", len(data), err)
+	}
+}
+
 func addFile(set *descriptorpb.FileDescriptorSet, d protoreflect.FileDescriptor, seen map[string]bool) {
 	if seen[d.Path()] {
 		return

@@ -39,6 +39,12 @@ func InterfaceFiles(interfaces, importRoots []string, read func(path string) ([]
 	return w.files, nil
 }
 
+// absentError says that an interface file is not there.
+type absentError struct{ file string }
+
+func (e *absentError) Error() string { return "manifest: " + e.file + ": interface file is not there" }
+func (e *absentError) Unwrap() error { return fs.ErrNotExist }
+
 type fileWalk struct {
 	read  func(string) ([]byte, error)
 	files map[string][]byte
@@ -56,7 +62,7 @@ func (w *fileWalk) need(file string) error {
 	}
 	data, err := w.read(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("manifest: %s: interface file is not there: %w", file, fs.ErrNotExist)
+		return &absentError{file}
 	}
 	if err != nil {
 		return err

@@ -27,11 +27,23 @@ type LockedCell struct {
 	Seeds       []Seed // sorted by peer, no peer twice
 }
 
+// maxDocument bounds a trust document in Cell.lock, in characters: base64 of the 32 KiB that one may have.
+const maxDocument = 44 << 10
+
 // LockedTrust is the newest trust of a cell that the consumer has seen. Nil: the cell was open.
 type LockedTrust struct {
 	Keys      []string // as FormatKey writes them
 	Threshold int
 	Version   uint64 // of the trust document; 0: the [trust] of Cell.toml
+	Document  string // the trust document itself, on one line of base64, so that no older one is ever taken; empty: none
+}
+
+// Trust is what Cell.toml says, without the document.
+func (t *LockedTrust) Trust() *Trust {
+	if t == nil {
+		return nil
+	}
+	return &Trust{Keys: t.Keys, Threshold: t.Threshold}
 }
 
 // Find is the locked cell of that local name.
@@ -119,6 +131,7 @@ func readLockedTrust(n *node) *LockedTrust {
 	t := &LockedTrust{Keys: readKeys(n), Threshold: readThreshold(n)}
 	version, _ := n.integer("version", 0, 1<<62)
 	t.Version = uint64(version)
+	t.Document = n.text("document", maxDocument)
 	n.refuseUnknown()
 	return t
 }

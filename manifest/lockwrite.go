@@ -47,6 +47,7 @@ func (c LockedCell) write(b *strings.Builder) {
 			fmt.Fprintf(b, "  %s,\n", quoteText(k))
 		}
 		b.WriteString("]\n")
+		writeText(b, "document", t.Document)
 	}
 }
 

@@ -3,6 +3,8 @@ package manifest
 import (
 	"crypto/ed25519"
 	"encoding/base64"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +15,36 @@ const keyPrefix = "ed25519:"
 type Trust struct {
 	Keys      []string // as FormatKey writes them; no two the same
 	Threshold int      // signatures that a new version of the trust document needs; at least 1
+}
+
+// Text writes the trust as one comparable value, which ParseTrust reads: the keys in order, and in front of them the
+// threshold. A nil Trust is the empty text.
+func (t *Trust) Text() string {
+	if t == nil {
+		return ""
+	}
+	return strconv.Itoa(max(1, t.Threshold)) + "/" + strings.Join(slices.Sorted(slices.Values(t.Keys)), ",")
+}
+
+// ParseTrust reads what Text writes.
+func ParseTrust(text string) (*Trust, error) {
+	if text == "" {
+		return nil, nil
+	}
+	threshold, keys, _ := strings.Cut(text, "/")
+	t := &Trust{Keys: strings.Split(keys, ",")}
+	for i, key := range t.Keys {
+		parsed, err := ParseKey(key)
+		if err != nil {
+			return nil, err
+		}
+		t.Keys[i] = FormatKey(parsed)
+	}
+	var err error
+	if t.Threshold, err = strconv.Atoi(threshold); err != nil || t.Threshold < 1 || t.Threshold > len(t.Keys) {
+		return nil, &NameError{"threshold", threshold, "is not a number from 1 to that of the keys"}
+	}
+	return t, nil
 }
 
 // FormatKey writes a publisher's public key as it stands in [trust] keys: ed25519: and 43 characters of base64.

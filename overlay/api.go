@@ -59,12 +59,26 @@ func (a *api) track(q daemon.Query) (*find.Tracker, manifest.Cell, func(), error
 	if err := CheckWays(q.Only); err != nil {
 		return bad(err)
 	}
-	req := find.Request{Cell: cell, Commit: q.Commit, Fingerprint: q.Fingerprint, Publishers: record.Keys(q.Publishers)}
+	req := find.Request{Cell: cell, Commit: q.Commit, Fingerprint: q.Fingerprint, Publishers: q.Trusts().Text()}
 	if _, err := req.Authority(); err != nil {
 		return bad(err)
 	}
 	t, done, err := (*Node)(a).Track(req, daemon.ParseSeeds(q.Seeds), q.Only)
+	if err == nil && q.Trust != "" {
+		if err := takeTrust(t, q.Trust); err != nil {
+			a.log.Debug("a trust document was not taken", "cell", cell.String(), "err", err)
+		}
+	}
 	return t, cell, done, err
+}
+
+// takeTrust takes the document that an asker knows.
+func takeTrust(t *find.Tracker, text string) error {
+	chain, err := record.ParseTrust(text)
+	if err != nil {
+		return err
+	}
+	return t.TakeTrust(chain.Bytes())
 }
 
 // CheckWays refuses names that are no way of finding.

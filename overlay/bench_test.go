@@ -113,13 +113,15 @@ func (f fakeInstance) Welcome(link.Hello, peer.ID) link.Welcome {
 	return link.Welcome{Code: link.CodeOK, State: record.Serving, Incarnation: f.Incarnation, Record: f.Envelope}
 }
 
+func (f fakeInstance) Entrust(cid.Cid, []byte) error { return nil }
+
 func (f fakeInstance) Open(context.Context, link.Hello, net.Conn) {}
 
-func (f fakeInstance) List(context.Context, cid.Cid, []byte) (link.List, error) {
+func (f fakeInstance) List(context.Context, link.Hello) (link.List, error) {
 	return link.List{Full: true, Members: []link.Member{{Record: f.Signed}}}, nil
 }
 
-func (f fakeInstance) Watch(ctx context.Context, _ cid.Cid, send func(link.List) error) error {
+func (f fakeInstance) Watch(ctx context.Context, _ link.Hello, send func(link.List) error) error {
 	if err := send(link.List{Full: true, Members: []link.Member{{Record: f.Signed}}}); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/cellnode/cellnode/gossip"
+	"github.com/cellnode/cellnode/internal/record"
 )
 
 // Config configures a Node. Only Key must be set.
@@ -47,6 +48,9 @@ type Config struct {
 	DialPacket func(network string) (net.PacketConn, error)
 	// SourceIP goes with ListenPacket: which of the virtual network's addresses a dial comes from.
 	SourceIP quicreuse.SourceIPSelector
+	// KeepTrust gives an authority the newest trust document that was ever seen, and keeps what it takes from then on, until
+	// stop. Nil: a document lives as long as the node.
+	KeepTrust func(*record.Authority) (stop func())
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -54,6 +58,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.KeepTrust == nil {
+		c.KeepTrust = func(*record.Authority) func() { return func() {} }
 	}
 	if c.Connections == 0 {
 		c.Connections = defaultConnections

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -72,20 +73,40 @@ func (h *handler) Open(ctx context.Context, hello link.Hello, c net.Conn) {
 const maxListed = 64
 
 // List answers with the cell's members as gossip knows them.
-func (h *handler) List(_ context.Context, cell cid.Cid, etag []byte) (link.List, error) {
-	i := h.instance(cell)
+func (h *handler) List(_ context.Context, hello link.Hello) (link.List, error) {
+	i := h.instance(hello.Cell)
 	if i == nil {
-		return link.List{}, fmt.Errorf("overlay: cell %s is not served here", cell)
+		return link.List{}, notServed(hello.Cell)
 	}
-	return i.list(etag), nil
+	return i.list(hello), nil
 }
 
-func (i *Instance) list(etag []byte) link.List {
+func notServed(cell cid.Cid) error { return fmt.Errorf("overlay: cell %s is not served here", cell) }
+
+// Entrust has the cell's authority take a trust document; gossip passes it on.
+func (h *handler) Entrust(cell cid.Cid, document []byte) error {
+	i := h.instance(cell)
+	if i == nil {
+		return notServed(cell)
+	}
+	_, err := i.service.Authority.Take(document, time.Now())
+	return err
+}
+
+// newerTrust is the trust document, if it is newer than a client's.
+func (i *Instance) newerTrust(than uint64) []byte {
+	if i.service.Authority.Version() <= than {
+		return nil
+	}
+	return i.service.Authority.Chain()
+}
+
+func (i *Instance) list(hello link.Hello) link.List {
 	now := i.etag()
-	if bytes.Equal(etag, now) {
+	if bytes.Equal(hello.ETag, now) {
 		return link.List{ETag: now, NotModified: true}
 	}
-	l := link.List{ETag: now, Full: true}
+	l := link.List{ETag: now, Full: true, Trust: i.newerTrust(hello.Trust)}
 	for _, m := range i.gossip.Members() {
 		if len(l.Members) == maxListed {
 			break
@@ -112,13 +133,15 @@ func (i *Instance) listed(m gossip.Member) link.Member {
 }
 
 // Watch sends the whole list and then each change.
-func (h *handler) Watch(ctx context.Context, cell cid.Cid, send func(link.List) error) error {
-	i := h.instance(cell)
+func (h *handler) Watch(ctx context.Context, hello link.Hello, send func(link.List) error) error {
+	i := h.instance(hello.Cell)
 	if i == nil {
-		return fmt.Errorf("overlay: cell %s is not served here", cell)
+		return notServed(hello.Cell)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	stop := func() {}
+	defer func() { stop() }()
 	var failed error
 	first := true
 	err := i.gossip.Watch(ctx, func(events []gossip.Event) {
@@ -127,10 +150,14 @@ func (h *handler) Watch(ctx context.Context, cell cid.Cid, send func(link.List) 
 		}
 		list := i.changes(events)
 		if first { // these are the members so far
-			list.Full, list.ETag, first = true, i.etag(), false
+			list.Full, list.ETag, list.Trust = true, i.etag(), i.newerTrust(hello.Trust)
 		}
 		if failed = send(list); failed != nil {
 			cancel()
+			return
+		}
+		if first {
+			first, stop = false, i.watchTrust(ctx, send)
 		}
 	})
 	if failed != nil {
@@ -139,11 +166,46 @@ func (h *handler) Watch(ctx context.Context, cell cid.Cid, send func(link.List) 
 	return err
 }
 
+// watchTrust sends each newer trust document, from a goroutine of its own, until stop. A client that does not take one is
+// noticed by the next list.
+func (i *Instance) watchTrust(ctx context.Context, send func(link.List) error) (stop func()) {
+	known := i.service.Authority.Version()
+	changed := make(chan struct{}, 1)
+	forget := i.service.Authority.OnChange(func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			if document := i.newerTrust(known); document != nil {
+				known = i.service.Authority.Version()
+				if send(link.List{Trust: document}) != nil {
+					return
+				}
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		forget()
+		cancel()
+		wg.Wait()
+	}
+}
+
 func (i *Instance) changes(events []gossip.Event) link.List {
 	var l link.List
 	for _, e := range events {
 		switch e.Kind {
-		case gossip.Dead, gossip.Left, gossip.Expired:
+		case gossip.Dead, gossip.Left, gossip.Expired, gossip.Revoked:
 			l.Gone = append(l.Gone, gone(e))
 		default:
 			l.Members = append(l.Members, i.listed(e.Member))

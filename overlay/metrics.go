@@ -145,7 +145,7 @@ func (s scrape) Collect(ch chan<- prometheus.Metric) {
 	}
 	for t, n := range s.n.events.counts() {
 		switch t.kind {
-		case gossip.Dead.String(), gossip.Left.String(), gossip.Expired.String():
+		case gossip.Dead.String(), gossip.Left.String(), gossip.Expired.String(), gossip.Revoked.String():
 			count(descPrunes, n, t.cell, t.kind)
 		case gossip.Refuted.String():
 			count(descRefuted, n, t.cell)

@@ -23,7 +23,8 @@ type Service struct {
 	Fingerprint string // of its interface, in hex; empty: not stated
 	// Grant lets the instance serve a cell that names its publishers; nil in an open one. See Instance.SetGrant.
 	Grant *record.Grants
-	// Authority says who else may be a member; nil: the cell is open, and anybody may.
+	// Authority says who else may be a member; nil: the cell is open, and anybody may. It is given the trust documents that
+	// others bring.
 	Authority *record.Authority
 	// Incarnation must be higher at each start of the same key; zero means the time in Unix milliseconds.
 	Incarnation uint64
@@ -105,8 +106,8 @@ func (i *Instance) join(ctx context.Context) (err error) {
 	}
 	i.gossip, err = gossip.New(ctx, gossip.Config{
 		Host: n.host, Key: n.cfg.Key, Cell: i.id, Record: rec, Profile: n.cfg.Profile, Redial: n.redial(i.id),
-		Admit: func(rec *record.Signed) error { return i.service.Authority.Admit(rec, time.Now()) },
-		Log:   n.log.With("cell", i.service.Cell.String()),
+		Authority: i.service.Authority,
+		Log:       n.log.With("cell", i.service.Cell.String()),
 	})
 	if err != nil || n.dht == nil {
 		return err

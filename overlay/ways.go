@@ -55,7 +55,7 @@ func (n *Node) gossipWay(ctx context.Context, cell manifest.Cell, sink find.Sink
 		for _, e := range events {
 			rec := e.Member.Record
 			switch e.Kind {
-			case gossip.Dead, gossip.Left, gossip.Expired:
+			case gossip.Dead, gossip.Left, gossip.Expired, gossip.Revoked:
 				g := find.Gone{Peer: rec.Peer, Incarnation: rec.Incarnation}
 				if rec.State == record.Leaving {
 					g.Leave = rec
@@ -75,8 +75,16 @@ const idleTracker = 10 * time.Minute
 // tracked is a tracker that the node keeps for whoever asks again.
 type tracked struct {
 	*find.Tracker
-	used  time.Time // under Node.mu
-	users int       // under Node.mu
+	forget func()    // ends the keeping of its trust document
+	used   time.Time // under Node.mu
+	users  int       // under Node.mu
+}
+
+// Close is Tracker.Close.
+func (t *tracked) Close() error {
+	err := t.Tracker.Close()
+	t.forget()
+	return err
 }
 
 // Track returns the node's tracker of what is asked for, starting it if need be: a second call for the same cell is
@@ -96,7 +104,11 @@ func (n *Node) Track(req find.Request, seeds []manifest.Seed, only []string) (t 
 	}
 	got := n.trackers[key]
 	if got == nil {
-		got = &tracked{Tracker: find.New(cfg)}
+		got = &tracked{forget: func() {}}
+		if cfg.Authority != nil {
+			got.forget = n.cfg.KeepTrust(cfg.Authority)
+		}
+		got.Tracker = find.New(cfg)
 		n.trackers[key] = got
 	}
 	if len(only) == 0 || slices.Contains(only, find.Seed) {

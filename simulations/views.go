@@ -50,7 +50,7 @@ func (n *Node) told(e gossip.Event) {
 	switch e.Kind {
 	case gossip.Joined:
 		w.views.add(about, 1)
-	case gossip.Dead, gossip.Left, gossip.Expired:
+	case gossip.Dead, gossip.Left, gossip.Expired, gossip.Revoked:
 		w.views.add(about, -1)
 	}
 	if e.Kind == gossip.Dead && n.Bend == nil && about.Bend == nil && about.Present() && about.m.Self().Incarnation == rec.Incarnation {

@@ -2,6 +2,7 @@ package testnet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -9,57 +10,103 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
+	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/manifest"
 )
 
-// build clones a cell at its tag and builds its service, once for each network. It returns the binary and the checkout.
-// If it fails, the next try begins anew.
-func (n *Net) build(ctx context.Context, spec Spec) (binary, checkout string, err error) {
-	if spec.Repository == "" {
-		return "", "", nil
-	}
+// built is a cell's service as this network runs it.
+type built struct {
+	binary, checkout string
+	file             *manifest.File
+	cell             manifest.Cell
+}
+
+// build clones a cell at its tag and builds its service, once for each network. If it fails, the next try begins anew.
+func (n *Net) build(ctx context.Context, spec Spec) (*built, error) {
 	if err := manifest.CheckTag(spec.Tag); err != nil {
-		return "", "", err
+		return nil, err
 	}
 	n.building.Lock()
 	defer n.building.Unlock()
 	repository, err := filepath.Abs(spec.Repository)
 	if err != nil {
-		return "", "", fmt.Errorf("testnet: %w", err)
+		return nil, fmt.Errorf("testnet: %w", err)
 	}
 	name := buildName(repository, spec.Tag)
-	checkout = filepath.Join(n.dir, "src", name)
-	binary = filepath.Join(n.dir, "bin", name)
-	if _, err := os.Stat(binary); err == nil {
-		return binary, checkout, nil
+	b := &built{checkout: filepath.Join(n.dir, "src", name), binary: filepath.Join(n.dir, "bin", name)}
+	if _, err := os.Stat(b.binary); err == nil {
+		return b, b.read(spec, repository)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(checkout))
-		}
-	}()
-	if err := command(ctx, "", "git", "clone", "--quiet", "--config=advice.detachedHead=false", "--branch", spec.Tag, "--", repository, checkout); err != nil {
-		return "", "", fmt.Errorf("%w: name a git repository on this machine and a tag of it", err)
+	if err := b.make(ctx, spec, repository); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(b.checkout))
 	}
-	path := filepath.Join(checkout, "Cell.toml")
+	return b, nil
+}
+
+func (b *built) make(ctx context.Context, spec Spec, repository string) error {
+	if err := command(ctx, "", "git", "clone", "--quiet", "--config=advice.detachedHead=false", "--branch", spec.Tag, "--", repository, b.checkout); err != nil {
+		return fmt.Errorf("%w: name a git repository on this machine and a tag of it", err)
+	}
+	if err := b.read(spec, repository); err != nil {
+		return err
+	}
+	return command(ctx, b.checkout, "go", "build", "-o", b.binary, cmp.Or(b.file.Build.Package, "."))
+}
+
+// read reads the Cell.toml of the checkout.
+func (b *built) read(spec Spec, repository string) error {
+	path := filepath.Join(b.checkout, "Cell.toml")
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", "", fmt.Errorf("testnet: %s is no cell: %w", spec.Repository, err)
+		return fmt.Errorf("testnet: %s is no cell: %w", spec.Repository, err)
 	}
-	file, err := manifest.ParseFile(path, data)
+	if b.file, err = manifest.ParseFile(path, data); err != nil {
+		return err
+	}
+	b.cell, err = b.file.CellAt(repository, spec.Tag)
+	return err
+}
+
+// grant lets the node in a home serve a cell that names its publishers: its key is made, and a publisher signs for it.
+func (n *Net) grant(path string, b *built) error {
+	if b.file.Trust == nil || b.file.Package == nil {
+		return nil
+	}
+	if !n.publishes(b.file.Trust.Keys) {
+		return fmt.Errorf("testnet: cell %s names its publishers, so its instances need grants: make yourself one with `cellnode init --trust` in a copy of it, commit and tag that", b.cell)
+	}
+	dir, err := home.At(path)
 	if err != nil {
-		return "", "", err
+		return err
 	}
-	pkg := file.Build.Package
-	if pkg == "" {
-		pkg = "."
+	key, err := dir.Key(b.file.Package.Name)
+	if err != nil {
+		return err
 	}
-	if err := command(ctx, checkout, "go", "build", "-o", binary, pkg); err != nil {
-		return "", "", err
+	defer key.Close()
+	now := time.Now().Truncate(time.Second)
+	grants, err := record.SignGrant(n.publisher, record.Grant{
+		Cell: b.cell.ID(), Peer: key.Peer, Capabilities: []record.Capability{record.Serve}, Serial: uint64(now.UnixNano()),
+		NotBefore: now, NotAfter: now.Add(record.DefaultGrant),
+	}, nil)
+	if err != nil {
+		return err
 	}
-	return binary, checkout, nil
+	return manifest.WriteFile(dir.GrantPath(key.Name), []byte(grants.Text()+"\n"), 0o600)
+}
+
+// publishes reports whether the network's publisher is one of those.
+func (n *Net) publishes(keys []string) bool {
+	if n.publisher == nil {
+		return false
+	}
+	raw, err := n.publisher.GetPublic().Raw()
+	return err == nil && slices.Contains(keys, manifest.FormatKey(raw))
 }
 
 // buildName is the file name of a cell's build. Two cells never share one, whatever the last elements of their paths.

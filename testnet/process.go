@@ -51,9 +51,12 @@ func (n *Net) Add(ctx context.Context, spec Spec) (Node, error) {
 
 // prepare gives a new node its index, directory and command.
 func (n *Net) prepare(ctx context.Context, spec Spec) (Node, error) {
-	binary, checkout, err := n.build(ctx, spec)
-	if err != nil {
-		return Node{}, err
+	var b *built
+	if spec.Repository != "" {
+		var err error
+		if b, err = n.build(ctx, spec); err != nil {
+			return Node{}, err
+		}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -66,8 +69,11 @@ func (n *Net) prepare(ctx context.Context, spec Spec) (Node, error) {
 		return Node{}, fmt.Errorf("testnet: %w", err)
 	}
 	node.Args, node.Dir = []string{"daemon", "start", "--foreground"}, node.Home
-	if binary != "" {
-		node.Args, node.Dir = []string{"run", "--", binary}, checkout
+	if b != nil {
+		node.Args, node.Dir = []string{"run", "--", b.binary}, b.checkout
+		if err := n.grant(node.Home, b); err != nil {
+			return Node{}, err
+		}
 	}
 	if node.Listen == nil {
 		node.Listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0/tls"}

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
+
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/manifest"
 )
@@ -31,6 +33,8 @@ type Config struct {
 	Cells []Cell
 	// Env is added to every node's environment.
 	Env []string
+	// Publisher signs the grants of instances whose cell names its publishers; nil serves open cells alone.
+	Publisher crypto.PrivKey
 }
 
 // Cell is a cell of which the network has instances.
@@ -52,7 +56,8 @@ const (
 type Net struct {
 	dir string
 
-	building sync.Mutex // one build at a time
+	building  sync.Mutex // one build at a time
+	publisher crypto.PrivKey
 
 	mu    sync.Mutex
 	state state
@@ -118,7 +123,10 @@ func Up(ctx context.Context, cfg Config) (_ *Net, err error) {
 		return nil, err
 	}
 	for _, spec := range specs { // a build takes the machine; nodes that start beside it would be late
-		if _, _, err := n.build(ctx, spec); err != nil {
+		if spec.Repository == "" {
+			continue
+		}
+		if _, err := n.build(ctx, spec); err != nil {
 			return nil, err
 		}
 	}
@@ -207,7 +215,7 @@ func create(cfg Config) (*Net, error) {
 	if err != nil {
 		return nil, fmt.Errorf("testnet: %w", err)
 	}
-	n := &Net{dir: dir, state: state{Binary: binary, Env: cfg.Env}, kids: map[int]*child{}}
+	n := &Net{dir: dir, publisher: cfg.Publisher, state: state{Binary: binary, Env: cfg.Env}, kids: map[int]*child{}}
 	return n, n.save()
 }
 

@@ -6,6 +6,7 @@ dir=$(mktemp -d)
 export CELL_HOME=$dir/home
 trap 'bin/cellnode testnet down --dir "$dir/net"; rm -rf "$dir"' EXIT
 cp -r examples/exchange "$dir/exchange"
+(cd "$dir/exchange" && "$OLDPWD/bin/cellnode" init --trust)
 git -C "$dir/exchange" init --quiet
 git -C "$dir/exchange" add .
 git -C "$dir/exchange" -c user.name=soak -c user.email=soak@localhost commit --quiet --message=soak

@@ -15,9 +15,8 @@ import (
 
 // buildFlags are the flags of the commands that do the build step.
 type buildFlags struct {
-	update    bool
-	allowOpen bool
-	anywhere  bool
+	update   bool
+	anywhere bool
 }
 
 func (f *buildFlags) register(cmd *cobra.Command) {
@@ -33,7 +32,7 @@ func (f *buildFlags) builder(cmd *cobra.Command, g *globals, frozen bool) (*buil
 		return nil, err
 	}
 	b, err := build.New(build.Config{
-		Dir: dir, AllowOpen: f.allowOpen, Update: f.update, Frozen: frozen, Anywhere: f.anywhere, Log: g.log(cmd, slog.LevelError),
+		Dir: dir, Update: f.update, Frozen: frozen, Anywhere: f.anywhere, Log: g.log(cmd, slog.LevelError),
 	})
 	if err != nil {
 		return nil, err
@@ -77,12 +76,15 @@ func printReport(w io.Writer, r *build.Report) error {
 			return err
 		}
 	}
-	if r.Package != "" {
+	for _, p := range r.Packages {
 		state := "is up to date"
-		if r.Changed {
+		switch {
+		case p.Changed && p.Written:
 			state = "written"
+		case p.Changed:
+			state = "differs from what is on disk"
 		}
-		fmt.Fprintf(w, "  package %s %s\n", r.Package, state)
+		fmt.Fprintf(w, "  package %s %s\n", p.Path, state)
 	}
 	return nil
 }
@@ -104,6 +106,7 @@ func roundTrip(ms float64) string {
 func newRemote(g *globals) *cobra.Command {
 	var f buildFlags
 	var out string
+	var open bool
 	cmd := &cobra.Command{
 		Use:   "remote TYPE=CELL[:SERVICE]…",
 		Short: "Generate the typed client of a cell",
@@ -128,11 +131,14 @@ TYPE is what the client is called in Go. CELL is a name from Cell.toml, or host/
 			if requests, err = build.Place(requests, "", out); err != nil {
 				return err
 			}
+			for i := range requests {
+				requests[i].AllowOpen = open
+			}
 			return f.step(cmd, g, false, func(ctx context.Context, b *build.Builder) ([]*build.Report, error) { return b.Remote(ctx, requests) })
 		},
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVar(&f.allowOpen, "allow-open", false, "take a cell that names no publishers (for a CELL named by its repository)")
+	cmd.Flags().BoolVar(&open, "allow-open", false, "take a cell that names no publishers (for a CELL named by its repository)")
 	cmd.Flags().StringVar(&out, "out", "", "folder of the package (default: a folder here, named after the cell)")
 	return cmd
 }

@@ -40,24 +40,34 @@ func number(ts *testscript.TestScript, text string) int {
 }
 
 func refused(ts *testscript.TestScript, neg bool, args []string) {
-	before := disk(ts)
+	unchanged(ts, neg, args, ts.Getenv("WORK"), ts.Getenv("CELL_HOME"))
+	if ts.ReadFile("stdout") != "" {
+		ts.Fatalf("something is on standard output")
+	}
+}
+
+// stops is refused for the build step, which says on standard output how far it has come, and fills the cache.
+func stops(ts *testscript.TestScript, neg bool, args []string) {
+	unchanged(ts, neg, args, ts.MkAbs("."))
+}
+
+// unchanged runs a program that must end with one line and leave the folders as they were.
+func unchanged(ts *testscript.TestScript, neg bool, args []string, roots ...string) {
+	before := disk(ts, roots)
 	exits(ts, neg, args)
 	if text := ts.ReadFile("stderr"); strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "cellnode: ") {
 		ts.Fatalf("standard error is not one line")
 	}
-	if ts.ReadFile("stdout") != "" {
-		ts.Fatalf("something is on standard output")
-	}
-	if after := disk(ts); after != before {
+	if after := disk(ts, roots); after != before {
 		ts.Fatalf("the disk has changed: before\n%safter\n%s", before, after)
 	}
 }
 
-// disk lists what lies below $WORK and CELL_HOME: path, mode, and a sum of the content. It leaves out what programs that
-// run write.
-func disk(ts *testscript.TestScript) string {
+// disk lists what lies below the folders: path, mode, and a sum of the content. It leaves out what programs that run
+// write.
+func disk(ts *testscript.TestScript, roots []string) string {
 	var list strings.Builder
-	for _, root := range []string{ts.Getenv("WORK"), ts.Getenv("CELL_HOME")} {
+	for _, root := range roots {
 		ts.Check(filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 			if err != nil {
 				return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -109,10 +110,21 @@ func TestWithoutANetworkTheBuildStepWritesTheSameBytes(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(dir, "exchange")); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "-Urn", "cellnode", "remote", "ExchangeClient=exchange")
-	cmd.Dir, cmd.Env = dir, environ(filepath.Join(m.dir, "fresh"))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	m.write(filepath.Join(dir, "main.go"), "package main\n\nfunc main() {}\n")
+	for _, args := range [][]string{{"remote", "ExchangeClient=exchange"}, {"build", "."}, {"check"}, {"check", "--frozen"}} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		cmd := exec.CommandContext(ctx, "unshare", append([]string{"-Urn", "cellnode"}, args...)...)
+		cmd.Dir, cmd.Env = dir, environ(filepath.Join(m.dir, "fresh"))
+		out, err := cmd.CombinedOutput()
+		cancel()
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", args, err, out)
+		}
+	}
+	for _, made := range []string{"main.go", "trader"} {
+		if err := os.Remove(filepath.Join(dir, made)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	offline := read(t, dir)
 	for name, data := range online {

@@ -80,7 +80,7 @@ policy, 4 network or git unreachable, 5 interface mismatch.`,
 		newFind(f), newExplain(f), newWatch(f), newPing(f), newForward(f),
 		newSpawn(f), newPs(f), newStop(f), newLogs(f), newCache(f),
 		newSeeds(f), newRemote(f), newBuild(f), newCheck(f), newVendor(f),
-		newKey(f), newGrant(f), newInit(f), newID(f), newConfig(f), newDoctor(f), newTestnet(f), newVersion(f),
+		newKey(f), newGrant(f), newTrust(f), newVerify(f), newInit(f), newPublish(f), newID(f), newConfig(f), newDoctor(f), newTestnet(f), newVersion(f),
 	)
 	root.InitDefaultCompletionCmd()
 	refuseUnknown(root)

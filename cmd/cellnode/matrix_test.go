@@ -135,13 +135,15 @@ func (m *matrix) run(name, tree string) (home string, node *exec.Cmd) {
 // cellnode runs the command to its end.
 func (m *matrix) cellnode(home, dir string, args ...string) (out, errs string, code int) {
 	m.t.Helper()
-	cmd := exec.Command("cellnode", args...)
-	cmd.Dir, cmd.Env = dir, environ(home)
+	ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "cellnode", args...)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = dir, environ(home), time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	var exit *exec.ExitError
-	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
-		m.t.Fatal(err)
+	if err := cmd.Run(); err != nil && !errors.As(err, &exit) || ctx.Err() != nil {
+		m.t.Fatalf("cellnode %v: %v, %v; it wrote %s%s", args, err, ctx.Err(), stdout.String(), stderr.String())
 	}
 	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/overlay/sidecar"
@@ -77,7 +78,7 @@ func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) e
 	}
 	cfg := sidecar.Config{
 		Above:    []home.Layer{above},
-		Instance: in, Seeds: seedReader{dir, log}, Upstream: f.upstream, Command: command, Home: dir, Log: log, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
+		Instance: in, Seeds: repositoryReader{dir, log}, Trust: repositoryReader{dir, log}, Upstream: f.upstream, Command: command, Home: dir, Log: log, Out: cmd.OutOrStdout(), Err: cmd.ErrOrStderr(),
 	}
 	if err := f.publish(&cfg, dir, log); err != nil {
 		return err
@@ -89,7 +90,7 @@ func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) e
 	if err != nil {
 		return err
 	}
-	if len(in.Publishers) == 0 && !f.allowOpen {
+	if in.Trust == nil && !f.allowOpen {
 		log.Warn("this cell is OPEN: its Cell.toml names no publishers, so anybody can answer as an instance of it, and clients must write allow_open = true", "cell", in.Cell.String())
 	}
 	defer onHangup(log, s.Reload)()
@@ -117,19 +118,27 @@ func (f runFlags) publish(cfg *sidecar.Config, dir *home.Dir, log *slog.Logger) 
 	return err
 }
 
-// seedReader reads repositories into the cache. It makes that when it is first asked, when nothing can be wrong with the
+// repositoryReader reads repositories into the cache. It makes that when it is first asked, when nothing can be wrong with the
 // command line any more.
-type seedReader struct {
+type repositoryReader struct {
 	dir *home.Dir
 	log *slog.Logger
 }
 
-func (r seedReader) Seeds(ctx context.Context, url, tag string) (*manifest.SeedList, error) {
+func (r repositoryReader) Seeds(ctx context.Context, url, tag string) (*manifest.SeedList, error) {
 	src, err := source.New(source.Config{CacheDir: r.dir.Path("cache", "git"), Log: r.log})
 	if err != nil {
 		return nil, err
 	}
 	return src.Seeds(ctx, url, tag)
+}
+
+func (r repositoryReader) Trust(ctx context.Context, url string, cell manifest.Cell) (*record.TrustChain, string, error) {
+	src, err := source.New(source.Config{CacheDir: r.dir.Path("cache", "git"), Log: r.log})
+	if err != nil {
+		return nil, "", err
+	}
+	return src.Trust(ctx, url, cell)
 }
 
 // instance says what is to run, or what is wrong with how that was asked for. It writes nothing.

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE PROGRAM …      runs a program to its end, which must have this exit code
 //	refused CODE PROGRAM …    the same, and standard error is one line, standard output empty, the disk unchanged
+//	stops CODE PROGRAM …      the same, but only the working directory must be unchanged, and standard output may say something
 //	start NAME PROGRAM …      starts a program; what it writes is in $WORK/NAME.out and $WORK/NAME.err
 //	send SIGNAL NAME          sends it TERM, INT, STOP, CONT, KILL or HUP
 //	ends NAME CODE            waits for its end, which must have this exit code; -1: a signal has killed it
@@ -59,7 +60,7 @@ func play(t *testing.T, dir string) {
 		RequireUniqueNames:  true,
 		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "refused": refused, "waitfor": waitfor, "eventually": eventually, "capture": capture,
+			"exits": exits, "refused": refused, "stops": stops, "waitfor": waitfor, "eventually": eventually, "capture": capture,
 			"start": start, "activate": activate, "send": send, "request": request, "ends": ends,
 			"repository": repository, "found": found, "echoes": echoes, "module": module, "same": same,
 		},

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
+	"path"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -30,6 +33,7 @@ import (
 //	deaf          never listens
 //	slow          listens, and does not end when it is asked to
 //	grpc FILE     serves gRPC, with reflection of the services in a .proto file, and answers none of their calls
+//	http DIR      serves the files of a folder over HTTP, Cell.json as what it is
 //	call ADDRESS  is no service but a client: it makes a call and never ends it
 func service() {
 	switch strings.Join(os.Args[1:min(2, len(os.Args))], "") {
@@ -57,6 +61,10 @@ func service() {
 		fmt.Fprintln(os.Stderr, serveReflection(l, os.Args[2]))
 		os.Exit(9)
 	}
+	if len(os.Args) == 3 && os.Args[1] == "http" {
+		fmt.Fprintln(os.Stderr, http.Serve(l, folder(os.Args[2])))
+		os.Exit(9)
+	}
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -64,6 +72,17 @@ func service() {
 		}
 		go answer(c)
 	}
+}
+
+// folder serves the files below a folder as any web server does that was told what a Cell.json is.
+func folder(dir string) http.Handler {
+	files := http.FileServer(http.Dir(dir))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path.Base(r.URL.Path) == "Cell.json" {
+			w.Header().Set("Content-Type", source.MediaType)
+		}
+		files.ServeHTTP(w, r)
+	})
 }
 
 // serveReflection describes the services of a .proto file to whoever asks.

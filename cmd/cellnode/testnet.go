@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,8 +12,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/spf13/cobra"
 
+	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/testnet"
 )
@@ -56,6 +60,9 @@ func testnetUp(g *globals, dir *string) *cobra.Command {
 			if cfg.Binary, err = os.Executable(); err != nil {
 				return err
 			}
+			if cfg.Publisher, err = testPublisher(); err != nil {
+				return err
+			}
 			ctx, cancel := g.context(cmd, upTimeout)
 			defer cancel()
 			n, err := testnet.Up(ctx, cfg)
@@ -68,6 +75,20 @@ func testnetUp(g *globals, dir *string) *cobra.Command {
 	cmd.Flags().IntVarP(&nodes, "nodes", "n", 8, "how many nodes, those with an instance included")
 	cmd.Flags().StringArrayVar(&cells, "cell", nil, "PATH@TAG=K: K nodes serve an instance of the cell in the git repository at PATH (repeatable)")
 	return cmd
+}
+
+// testPublisher is the key of this home directory's publisher, who grants the instances of a signed cell; nil where there is
+// none.
+func testPublisher() (crypto.PrivKey, error) {
+	dir, err := home.Open()
+	if err != nil {
+		return nil, err
+	}
+	key, err := home.ReadKey(dir.Path("keys", publisherName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return key, err
 }
 
 // parseTestCell reads PATH@TAG=K; without =K one node serves the cell.

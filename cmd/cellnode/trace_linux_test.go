@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // A moment is when a traced program dies, seen from the change that it dies at.
@@ -28,13 +30,14 @@ const (
 func (m moment) String() string { return [...]string{"before", "half-way through", "after"}[m] }
 
 // trace runs a program under ptrace and counts its changes of the disk: its own, and those of the programs that it
-// starts. At one of them it kills all of these with SIGKILL.
+// starts. At one of them it kills all of these with SIGKILL. It also notes the sockets that they open.
 type trace struct {
 	Roots []string // folders; what happens elsewhere is not counted
 	Kill  int      // the number of the change to die at, from 1; 0: none
 	When  moment
 
 	Changes []string // what it did, up to the end
+	Sockets []string // the sockets that it opened, of whatever kind
 	Died    bool     // it has come to Kill
 
 	mu        sync.Mutex
@@ -99,7 +102,8 @@ func (tr *trace) Process() int {
 	return tr.main
 }
 
-// follow lets the threads run from stop to stop until none is left.
+// follow lets the threads run from stop to stop until none of the traced processes is left; this thread may have other
+// children.
 func (tr *trace) follow(pid int) (syscall.WaitStatus, error) {
 	_ = syscall.PtraceSyscall(pid, 0)
 	for {
@@ -114,7 +118,9 @@ func (tr *trace) follow(pid int) (syscall.WaitStatus, error) {
 		case ws.Stopped():
 			tr.stopped(tid, ws)
 		case ws.Exited(), ws.Signaled():
-			tr.ended(tid, ws)
+			if tr.ended(tid, ws); len(tr.processes) == 0 {
+				return tr.status, nil
+			}
 		}
 	}
 }
@@ -165,6 +171,9 @@ func (tr *trace) syscall(tid int) {
 		return
 	}
 	now := inCall{inside: true}
+	if nr == unix.SYS_SOCKET {
+		tr.Sockets = append(tr.Sockets, fmt.Sprintf("family %d, type %d", args[0], args[1]&0xf))
+	}
 	if what := tr.change(tid, nr, args); what != "" {
 		tr.Changes = append(tr.Changes, what)
 		if len(tr.Changes) == tr.Kill {

@@ -75,11 +75,12 @@ func (d *demo) writeConsumer(dir string, seeds []manifest.Seed) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("[cell.exchange]\ngit = %q\ntag = %q\n\n[cell.exchange.policy]\nallow_open = true\n", d.url, tag)
+	text := fmt.Sprintf("[cell.exchange]\ngit = %q\ntag = %q\n", d.url, tag)
 	if err := os.WriteFile(filepath.Join(dir, "Cell.toml"), []byte(text), 0o600); err != nil {
 		return err
 	}
-	lock := manifest.Lock{Cells: []manifest.LockedCell{{Name: "exchange", Cell: d.cell, Git: d.url, Commit: d.commit, Fingerprint: d.print, Seeds: seeds}}}
+	trust := &manifest.LockedTrust{Keys: d.trust.Keys, Threshold: d.trust.Threshold}
+	lock := manifest.Lock{Cells: []manifest.LockedCell{{Name: "exchange", Cell: d.cell, Git: d.url, Commit: d.commit, Fingerprint: d.print, Trust: trust, Seeds: seeds}}}
 	data, err := lock.Marshal()
 	if err != nil {
 		return err

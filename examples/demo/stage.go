@@ -13,7 +13,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
+
 	"github.com/cellnode/cellnode/client"
+	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/testnet"
 )
@@ -32,8 +35,10 @@ type demo struct {
 	url      string // of the cell's repository at the git host
 	cell     manifest.Cell
 	commit   string
-	print    string // the interface's fingerprint
-	consumer string // the consumer's directory
+	trust    manifest.Trust // the cell's publisher
+	signer   crypto.PrivKey // and its key
+	print    string         // the interface's fingerprint
+	consumer string         // the consumer's directory
 	net      *testnet.Net
 	client   *client.Client
 	load     *load
@@ -142,6 +147,9 @@ func (d *demo) commitCell(ctx context.Context) (err error) {
 	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), published, d.url)), 0o644); err != nil {
 		return err
 	}
+	if err := d.publish(ctx, path); err != nil {
+		return err
+	}
 	for _, args := range [][]string{
 		{"init", "--quiet", "--initial-branch=main"},
 		{"add", "."},
@@ -155,6 +163,27 @@ func (d *demo) commitCell(ctx context.Context) (err error) {
 	}
 	out, err := exec.CommandContext(ctx, "git", "-C", d.work, "rev-parse", "HEAD").Output()
 	d.commit = strings.TrimSpace(string(out))
+	return err
+}
+
+// publish makes a publisher of the cell, whose home is nobody else's.
+func (d *demo) publish(ctx context.Context, path string) error {
+	publisher := filepath.Join(d.dir, "publisher")
+	cmd := exec.CommandContext(ctx, d.binary, "init", "--trust")
+	cmd.Dir, cmd.Env = d.work, append(os.Environ(), "CELL_HOME="+publisher)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("cellnode init --trust: %w\n%s", err, out)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	file, err := manifest.ParseFile(path, text)
+	if err != nil {
+		return err
+	}
+	d.trust = *file.Trust
+	d.signer, err = home.ReadKey(filepath.Join(publisher, "keys", "publisher"))
 	return err
 }
 

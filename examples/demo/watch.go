@@ -113,7 +113,7 @@ func (w *watchers) all(ctx context.Context, peer string, serving bool, since tim
 
 // command asks a node as a person would: `cellnode find CELL --json` with the node's CELL_HOME.
 func (d *demo) command(ctx context.Context, n testnet.Node) (daemon.Reply, error) {
-	cmd := exec.CommandContext(ctx, d.binary, "find", "--json", "--allow-open", d.url+"@"+tag)
+	cmd := exec.CommandContext(ctx, d.binary, "find", "--json", d.url+"@"+tag)
 	cmd.Env = append(os.Environ(), "CELL_HOME="+n.Home, "CELL_DAEMON="+n.API)
 	out, err := cmd.Output()
 	var exit *exec.ExitError

@@ -241,6 +241,7 @@ type Hello struct {
 	Record        []byte                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"` // the sender's own instance record, an envelope of internal/record
 	Count         uint32                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`  // live members that the sender knows
 	Root          uint64                 `protobuf:"fixed64,4,opt,name=root,proto3" json:"root,omitempty"`   // digest of their records
+	Trust         uint64                 `protobuf:"varint,5,opt,name=trust,proto3" json:"trust,omitempty"`  // version of the newest trust document that the sender knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -299,6 +300,13 @@ func (x *Hello) GetCount() uint32 {
 func (x *Hello) GetRoot() uint64 {
 	if x != nil {
 		return x.Root
+	}
+	return 0
+}
+
+func (x *Hello) GetTrust() uint64 {
+	if x != nil {
+		return x.Trust
 	}
 	return 0
 }
@@ -470,6 +478,7 @@ type Push struct {
 	Records       [][]byte               `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
 	Certificates  []*Certificate         `protobuf:"bytes,2,rep,name=certificates,proto3" json:"certificates,omitempty"`
 	Quiet         bool                   `protobuf:"varint,3,opt,name=quiet,proto3" json:"quiet,omitempty"` // not to be passed on at once
+	Trust         []byte                 `protobuf:"bytes,4,opt,name=trust,proto3" json:"trust,omitempty"`  // a trust document, a record.TrustChain of internal/record
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -523,6 +532,13 @@ func (x *Push) GetQuiet() bool {
 		return x.Quiet
 	}
 	return false
+}
+
+func (x *Push) GetTrust() []byte {
+	if x != nil {
+		return x.Trust
+	}
+	return nil
 }
 
 // Certificate is a death: votes of different observers against one record of the subject.
@@ -845,6 +861,7 @@ type Root struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Root          uint64                 `protobuf:"fixed64,1,opt,name=root,proto3" json:"root,omitempty"`
 	Count         uint32                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Trust         uint64                 `protobuf:"varint,3,opt,name=trust,proto3" json:"trust,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -889,6 +906,13 @@ func (x *Root) GetRoot() uint64 {
 func (x *Root) GetCount() uint32 {
 	if x != nil {
 		return x.Count
+	}
+	return 0
+}
+
+func (x *Root) GetTrust() uint64 {
+	if x != nil {
+		return x.Trust
 	}
 	return 0
 }
@@ -1128,12 +1152,13 @@ const file_gossip_gossippb_gossip_proto_rawDesc = "" +
 	"\x03ids\x18\t \x01(\v2\x13.cell.gossip.v1.IdsH\x00R\x03ids\x12*\n" +
 	"\x04want\x18\n" +
 	" \x01(\v2\x14.cell.gossip.v1.WantH\x00R\x04wantB\x06\n" +
-	"\x04body\"]\n" +
+	"\x04body\"s\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\fR\x04cell\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\fR\x06record\x12\x14\n" +
 	"\x05count\x18\x03 \x01(\rR\x05count\x12\x12\n" +
-	"\x04root\x18\x04 \x01(\x06R\x04root\"t\n" +
+	"\x04root\x18\x04 \x01(\x06R\x04root\x12\x14\n" +
+	"\x05trust\x18\x05 \x01(\x04R\x05trust\"t\n" +
 	"\x04Ping\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05nonce\x18\x02 \x01(\fR\x05nonce\x12 \n" +
@@ -1146,11 +1171,12 @@ const file_gossip_gossippb_gossip_proto_rawDesc = "" +
 	"\x05state\x18\x03 \x01(\rR\x05state\x12\x10\n" +
 	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x1c\n" +
-	"\tsignature\x18\x06 \x01(\fR\tsignature\"w\n" +
+	"\tsignature\x18\x06 \x01(\fR\tsignature\"\x8d\x01\n" +
 	"\x04Push\x12\x18\n" +
 	"\arecords\x18\x01 \x03(\fR\arecords\x12?\n" +
 	"\fcertificates\x18\x02 \x03(\v2\x1b.cell.gossip.v1.CertificateR\fcertificates\x12\x14\n" +
-	"\x05quiet\x18\x03 \x01(\bR\x05quiet\"\xb8\x01\n" +
+	"\x05quiet\x18\x03 \x01(\bR\x05quiet\x12\x14\n" +
+	"\x05trust\x18\x04 \x01(\fR\x05trust\"\xb8\x01\n" +
 	"\vCertificate\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\fR\asubject\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x10\n" +
@@ -1175,10 +1201,11 @@ const file_gossip_gossippb_gossip_proto_rawDesc = "" +
 	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12(\n" +
 	"\x04vote\x18\x05 \x01(\v2\x14.cell.gossip.v1.VoteR\x04vote\x12\x14\n" +
 	"\x05alive\x18\x06 \x01(\fR\x05alive\x12\x16\n" +
-	"\x06record\x18\a \x01(\fR\x06record\"0\n" +
+	"\x06record\x18\a \x01(\fR\x06record\"F\n" +
 	"\x04Root\x12\x12\n" +
 	"\x04root\x18\x01 \x01(\x06R\x04root\x12\x14\n" +
-	"\x05count\x18\x02 \x01(\rR\x05count\"7\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12\x14\n" +
+	"\x05trust\x18\x03 \x01(\x04R\x05trust\"7\n" +
 	"\aBuckets\x12\x16\n" +
 	"\x06hashes\x18\x01 \x03(\x06R\x06hashes\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\rR\x05count\"E\n" +

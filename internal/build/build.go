@@ -26,13 +26,12 @@ import (
 
 // Config says where a build takes place. Dir is required.
 type Config struct {
-	Dir       string // the folder that the command stands in: Cell.toml is looked for upwards, clients are written below
-	Home      string // as in client.Config
-	AllowOpen bool   // for cells named by their repository, as in client.Config
-	Update    bool   // take what the repositories say now, in place of what Cell.lock says
-	ReadOnly  bool   // write nothing: find out what would be written
-	Frozen    bool   // ReadOnly, and open no network socket
-	Anywhere  bool   // Dir need not be a consumer's: cells are named by their repositories then
+	Dir      string // the folder that the command stands in: Cell.toml is looked for upwards, clients are written below
+	Home     string // as in client.Config
+	Update   bool   // take what the repositories say now, in place of what Cell.lock says
+	ReadOnly bool   // write nothing: find out what would be written
+	Frozen   bool   // ReadOnly, and open no network socket
+	Anywhere bool   // Dir need not be a consumer's: cells are named by their repositories then
 
 	SurveyTimeout time.Duration // for finding and asking the instances of one cell; 0: 5 s
 	Log           *slog.Logger  // nil: silent
@@ -199,10 +198,13 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// dependency is the cell that arg names: a name in Cell.toml, or a repository with a tag.
-func (b *Builder) dependency(arg string) (manifest.Dependency, error) {
+// dependency is the cell that a request is for: a name in Cell.toml, or a repository with a tag.
+func (b *Builder) dependency(q Request) (manifest.Dependency, error) {
+	arg := q.Cell
 	if manifest.CheckName(arg) != nil {
-		return b.repository(arg)
+		dep, err := b.repository(arg)
+		dep.Policy.AllowOpen = dep.Policy.AllowOpen || q.AllowOpen
+		return dep, err
 	}
 	if dep, ok := b.consumer.file.Cells[arg]; ok {
 		return dep, nil
@@ -229,7 +231,6 @@ func (b *Builder) repository(arg string) (manifest.Dependency, error) {
 		return manifest.Dependency{}, err
 	}
 	dep := manifest.Dependency{Name: localName(cell), Git: url, Tag: cell.Tag, Cell: cell}
-	dep.Policy.AllowOpen = b.cfg.AllowOpen
 	if named, ok := b.consumer.file.Cells[dep.Name]; ok {
 		if named.Cell != cell {
 			return dep, fmt.Errorf("build: %s calls another cell %q (%s): give %s a name of its own there", b.consumer.path, dep.Name, named.Cell, cell)

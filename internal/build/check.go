@@ -3,9 +3,11 @@ package build
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/cellnode/cellnode/codegen"
 	"github.com/cellnode/cellnode/internal/source"
@@ -37,27 +39,41 @@ func (b *Builder) Check(ctx context.Context) ([]*Report, error) {
 	}
 	for _, r := range reports {
 		if r.Changed {
-			what := "Cell.lock"
-			if r.Package != "" {
-				what += " or package " + r.Package
-			}
-			return reports, &StaleError{r.Name, what}
+			return reports, &StaleError{r.Name, r.stale()}
 		}
 	}
 	return reports, nil
 }
 
-// checkTag asks where a locked tag is now.
+// stale names what would be written.
+func (r *Report) stale() string {
+	var changed []string
+	for _, p := range r.Packages {
+		if p.Changed {
+			changed = append(changed, p.Path)
+		}
+	}
+	if len(changed) == 0 {
+		return "Cell.lock"
+	}
+	return "Cell.lock or package " + strings.Join(changed, ", ")
+}
+
+// checkTag asks where a locked tag is now: the first place that answers.
 func (b *Builder) checkTag(ctx context.Context, dep manifest.Dependency) error {
 	locked, ok := b.consumer.lock.Find(dep.Name)
 	if !ok || locked.Cell != dep.Cell || dep.Path != "" || dep.Policy.OfflineVendor {
 		return nil
 	}
-	now, err := b.source.Resolve(ctx, dep.Git, dep.Tag)
-	if err != nil {
-		return err
+	var errs []error
+	for _, url := range urls(dep) {
+		now, err := b.source.Resolve(ctx, url, dep.Tag)
+		if err == nil {
+			return source.CheckCommit(dep.Cell, locked.Commit, now)
+		}
+		errs = append(errs, err)
 	}
-	return source.CheckCommit(dep.Cell, locked.Commit, now)
+	return errors.Join(errs...)
 }
 
 var pinned = regexp.MustCompile(`\nconst (?:Cell)*Fingerprint = "([0-9a-f]*)"\n`)

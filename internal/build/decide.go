@@ -19,21 +19,28 @@ const maxEmbedded = 16
 
 // Report is what became of one cell.
 type Report struct {
-	Name        string   `json:"name"`
-	Cell        string   `json:"cell"`
-	Commit      string   `json:"commit,omitempty"`
-	Fingerprint string   `json:"fingerprint"`
-	Choice      string   `json:"choice"` // local, remote, spawn, refuse; development with path
-	BestMillis  float64  `json:"best_ms,omitempty"`
-	LimitMillis *int64   `json:"limit_ms,omitempty"`
-	Reasons     []string `json:"reasons"`
-	Instances   []Row    `json:"instances"`
-	Package     string   `json:"package,omitempty"`  // import path of the generated client
-	Changed     bool     `json:"changed"`            // files were written, or would be
-	Breaking    []string `json:"breaking,omitempty"` // what the accepted interface has broken
-	facts       *facts   // nil when nothing was asked
+	Name        string    `json:"name"`
+	Cell        string    `json:"cell"`
+	Commit      string    `json:"commit,omitempty"`
+	Fingerprint string    `json:"fingerprint"`
+	Choice      string    `json:"choice"` // local, remote, spawn, refuse; development with path
+	BestMillis  float64   `json:"best_ms,omitempty"`
+	LimitMillis *int64    `json:"limit_ms,omitempty"`
+	Reasons     []string  `json:"reasons"`
+	Instances   []Row     `json:"instances"`
+	Packages    []Package `json:"packages,omitempty"` // the generated clients
+	Changed     bool      `json:"changed"`            // files were written, or would be: Cell.lock or a package
+	Breaking    []string  `json:"breaking,omitempty"` // what the accepted interface has broken
+	facts       *facts    // nil when nothing was asked
 	decision    manifest.Decision
 	candidates  []candidate
+}
+
+// Package is a generated client.
+type Package struct {
+	Path    string `json:"path"`    // to import it by
+	Changed bool   `json:"changed"` // it differs from what is on disk, or did before this run
+	Written bool   `json:"written"` // it is on disk now
 }
 
 // Row is one instance of a Report.
@@ -244,7 +251,7 @@ func (b *Builder) reopen(only []string) error {
 		}
 	}
 	var err error
-	b.client, err = client.New(client.Config{Dir: b.cfg.Dir, Home: b.cfg.Home, AllowOpen: b.cfg.AllowOpen, Only: only, Log: b.cfg.Log})
+	b.client, err = client.New(client.Config{Dir: b.cfg.Dir, Home: b.cfg.Home, Only: only, Log: b.cfg.Log})
 	return err
 }
 
@@ -267,7 +274,7 @@ func candidates(found client.Found) []candidate {
 		c := candidate{Candidate: manifest.Candidate{Peer: refusal.Peer}}
 		if refusal.Err != nil && !errors.Is(refusal.Err, context.DeadlineExceeded) {
 			first, _, _ := strings.Cut(refusal.Err.Error(), "\n")
-			c.Refused = first
+			c.Refused = strings.TrimPrefix(first, "link: "+refusal.Peer.String()+" ") // its row begins with the peer
 		}
 		out = append(out, c)
 	}

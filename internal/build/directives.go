@@ -46,7 +46,7 @@ func (b *Builder) requests() ([]Request, error) {
 // parseDirective reads the arguments of a line, as seen from the folder of its file.
 func parseDirective(line, dir string) ([]Request, error) {
 	var args []string
-	out := ""
+	out, open := "", false
 	fields := strings.Fields(line)
 	for i := 0; i < len(fields); i++ {
 		switch value, hasValue := strings.CutPrefix(fields[i], "--out="); {
@@ -55,6 +55,8 @@ func parseDirective(line, dir string) ([]Request, error) {
 		case fields[i] == "--out" && i+1 < len(fields):
 			i++
 			out = fields[i]
+		case fields[i] == "--allow-open":
+			open = true
 		case strings.HasPrefix(fields[i], "-"): // what the command is to do besides
 		default:
 			args = append(args, strings.Trim(fields[i], `"`))
@@ -63,6 +65,9 @@ func parseDirective(line, dir string) ([]Request, error) {
 	requests, err := ParseRequests(args)
 	if err != nil {
 		return nil, err
+	}
+	for i := range requests {
+		requests[i].AllowOpen = open
 	}
 	return Place(requests, dir, out)
 }

@@ -14,11 +14,12 @@ import (
 	"github.com/cellnode/cellnode/manifest"
 )
 
-// pin puts a cell into the lock that will be written, and reports whether that changes it.
-func pin(lock *manifest.Lock, c manifest.LockedCell) (changed bool, err error) {
+// pin puts a cell into the lock that will be written, and reports whether that changes it. It returns the cell as the next
+// run will read it, so that what is generated now is what will be generated then.
+func pin(lock *manifest.Lock, c manifest.LockedCell) (as manifest.LockedCell, changed bool, err error) {
 	before, err := lock.Marshal()
 	if err != nil {
-		return false, err
+		return c, false, err
 	}
 	at := slices.IndexFunc(lock.Cells, func(l manifest.LockedCell) bool { return l.Name == c.Name })
 	if at < 0 {
@@ -27,7 +28,15 @@ func pin(lock *manifest.Lock, c manifest.LockedCell) (changed bool, err error) {
 		lock.Cells[at] = c
 	}
 	after, err := lock.Marshal()
-	return !bytes.Equal(before, after), err
+	if err != nil {
+		return c, false, err
+	}
+	read, err := manifest.ParseLock("Cell.lock", after)
+	if err != nil {
+		return c, false, err
+	}
+	as, _ = read.Find(c.Name)
+	return as, !bytes.Equal(before, after), nil
 }
 
 // writeLock writes Cell.lock, and lock.go of every package generated for a cell whose interface is another one now: those

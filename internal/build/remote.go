@@ -1,9 +1,11 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -20,7 +22,7 @@ func (b *Builder) Remote(ctx context.Context, requests []Request) ([]*Report, er
 	var packages []*pkg
 	resolved := map[string]*outcome{}
 	for _, q := range requests {
-		dep, err := b.dependency(q.Cell)
+		dep, err := b.dependency(q)
 		if err != nil {
 			return reports, err
 		}
@@ -45,13 +47,22 @@ func (b *Builder) Remote(ctx context.Context, requests []Request) ([]*Report, er
 		if err != nil {
 			return reports, err
 		}
-		o.report.Package, o.report.Changed = p.importPath, o.report.Changed || changed
+		o.report.Packages = append(o.report.Packages, Package{Path: p.importPath, Changed: changed})
+		o.report.Changed = o.report.Changed || changed
 		packages = append(packages, p)
 	}
 	if b.cfg.ReadOnly {
 		return reports, nil
 	}
-	return reports, b.write(lock, packages)
+	if err := b.write(lock, packages); err != nil {
+		return reports, err
+	}
+	for _, r := range reports {
+		for i := range r.Packages {
+			r.Packages[i].Written = true
+		}
+	}
+	return reports, nil
 }
 
 func (b *Builder) write(lock *manifest.Lock, packages []*pkg) error {
@@ -103,10 +114,11 @@ func (b *Builder) resolve(ctx context.Context, dep manifest.Dependency, lock *ma
 		o.report.compare(b.breaking(ctx, dep, f))
 	}
 	o.locked.Seeds = b.seeds(f, o.report)
-	if old, ok := lock.Find(dep.Name); ok && old.Trust != nil && o.locked.Trust != nil && old.Cell == dep.Cell && !b.cfg.Update {
-		o.locked.Trust = old.Trust // the newest that was seen
+	old, _ := lock.Find(dep.Name)
+	if o.locked.Trust, err = b.trust(ctx, dep, o.locked.Trust, old); err != nil {
+		return nil, err
 	}
-	o.report.Changed, err = pin(lock, o.locked)
+	o.locked, o.report.Changed, err = pin(lock, o.locked)
 	return o, err
 }
 
@@ -171,7 +183,26 @@ func (b *Builder) breaking(ctx context.Context, dep manifest.Dependency, now *fa
 	if err != nil {
 		return nil, false
 	}
-	return manifest.Breaking(was, is), true
+	out := append(manifest.Breaking(was, is), opaqueChanges(old.File, old.Raw, now.raw)...)
+	slices.Sort(out)
+	return out, true
+}
+
+// opaqueChanges lists the interface files that are not protobuf and are not as they were. Nobody here can read them, so
+// each may break what exists.
+func opaqueChanges(file *manifest.File, was, now map[string][]byte) []string {
+	var out []string
+	for _, name := range file.Package.Interface {
+		data, ok := now[name]
+		switch {
+		case path.Ext(name) == ".proto":
+		case !ok:
+			out = append(out, "file "+name+" is gone")
+		case !bytes.Equal(data, was[name]):
+			out = append(out, "file "+name+" has changed")
+		}
+	}
+	return out
 }
 
 func compile(file *manifest.File, raw map[string][]byte) ([]protoreflect.FileDescriptor, error) {

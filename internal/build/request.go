@@ -15,6 +15,8 @@ type Request struct {
 	Clients []codegen.Client // what the clients of its services are called
 	Dir     string           // folder of the generated package; empty: below the builder's Dir, named after the cell
 
+	AllowOpen bool // take a cell that is named by its repository and names no publishers
+
 	below string // the folder that such a one lies below; empty: the builder's Dir
 }
 

@@ -19,7 +19,7 @@ func (b *Builder) SetSeeds(name string, seeds []manifest.Seed) error {
 			locked.Seeds = append(locked.Seeds, manifest.Seed{Peer: s.Peer, Addrs: s.Addrs})
 		}
 	}
-	if _, err := pin(b.consumer.lock, locked); err != nil {
+	if _, _, err := pin(b.consumer.lock, locked); err != nil {
 		return err
 	}
 	return b.writeLock(b.consumer.lock)

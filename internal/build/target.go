@@ -25,7 +25,7 @@ func (b *Builder) Source() *source.Source { return b.source }
 // Target resolves a name in Cell.toml, or a repository with a tag, and checks it against Cell.lock as the build step
 // does.
 func (b *Builder) Target(ctx context.Context, arg string) (*Target, error) {
-	dep, err := b.dependency(arg)
+	dep, err := b.dependency(Request{Cell: arg})
 	if err != nil {
 		return nil, err
 	}

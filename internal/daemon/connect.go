@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,8 +23,15 @@ func serveConnect(n Node, w http.ResponseWriter, r *http.Request) {
 		writeError(w, &Error{Message: "daemon: ?cell= of CONNECT: " + err.Error(), Code: codeUsage})
 		return
 	}
+	q := Query{Repository: cell.URL(), Tag: cell.Tag, Publishers: r.URL.Query()["publisher"]}
+	if text := r.URL.Query().Get("threshold"); text != "" {
+		if q.Threshold, err = strconv.Atoi(text); err != nil {
+			writeError(w, &Error{Message: fmt.Sprintf("daemon: ?threshold= of CONNECT: %q is no number", text), Code: codeUsage})
+			return
+		}
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), defaultTimeout)
-	remote, instance, err := n.Connect(ctx, Query{Repository: cell.URL(), Tag: cell.Tag, Publishers: r.URL.Query()["publisher"]})
+	remote, instance, err := n.Connect(ctx, q)
 	cancel()
 	if err != nil {
 		writeError(w, err)

@@ -7,7 +7,7 @@
 //	POST    /v1/find     Query → Reply, when every way has been asked once, or the query's time is over
 //	POST    /v1/watch    Query → a Reply a line (application/x-ndjson), at once and after each change
 //	POST    /v1/drain    Drain → Drained
-//	CONNECT /v1/connect  ?cell=HOST/PATH@TAG&publisher=KEY…: the bytes that follow are those of the nearest instance
+//	CONNECT /v1/connect  ?cell=HOST/PATH@TAG&publisher=KEY…&threshold=N: the bytes that follow are those of the nearest instance
 //	GET     /healthz     200 when every instance is announced, 503 and why not before
 //	GET     /metrics     for Prometheus
 //
@@ -36,9 +36,19 @@ type Query struct {
 	Commit      string   `json:"commit,omitempty"`      // wanted, in hex; empty: any
 	Fingerprint string   `json:"fingerprint,omitempty"` // wanted, in hex; empty: any
 	Publishers  []string `json:"publishers,omitempty"`  // keys, as in [trust] keys: only whom they grant it serves; empty: anybody
+	Threshold   int      `json:"threshold,omitempty"`   // as in [trust]; 0: one
+	Trust       string   `json:"trust,omitempty"`       // the newest trust document that the asker knows, base64; empty: none
 	Seeds       []Seed   `json:"seeds,omitempty"`       // what the asker's own files name
 	Only        []string `json:"only,omitempty"`        // the ways to use; empty: all
 	TimeoutMS   int64    `json:"timeout_ms,omitempty"`  // 0: five seconds
+}
+
+// Trusts is the [trust] of the cell; nil where it is open.
+func (q Query) Trusts() *manifest.Trust {
+	if len(q.Publishers) == 0 {
+		return nil
+	}
+	return &manifest.Trust{Keys: q.Publishers, Threshold: max(1, q.Threshold)}
 }
 
 // A Seed is an instance that may be alive.

@@ -114,7 +114,7 @@ func (t *Tracker) dialFirst() (done func()) {
 		return func() {}
 	}
 	t.dialling++
-	t.kickLocked()
+	t.wake()
 	return func() {
 		time.AfterFunc(afterFirst, func() {
 			t.mu.Lock()
@@ -129,7 +129,7 @@ func (t *Tracker) endDial() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.dialling--
-	t.kickLocked()
+	t.wake()
 }
 
 // Open opens a connection to this instance and no other.

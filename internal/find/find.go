@@ -94,16 +94,17 @@ type Request struct {
 	Cell manifest.Cell
 	// Commit and Fingerprint, in hex, are wanted of an instance where they are not empty.
 	Commit, Fingerprint string
-	// Publishers are the keys of whom may say who serves the cell, as record.Keys writes them; empty: the cell is open.
+	// Publishers is the [trust] of the cell, as manifest.Trust.Text writes it; empty: the cell is open.
 	Publishers string
 }
 
-// Authority says who may serve the cell; nil for an open one. The error is of a key that is none.
+// Authority says who may serve the cell, by what Cell.toml says of it; nil for an open one. The error is of a key that is none.
 func (r Request) Authority() (*record.Authority, error) {
-	if r.Publishers == "" {
-		return nil, nil
+	t, err := manifest.ParseTrust(r.Publishers)
+	if t == nil || err != nil {
+		return nil, err
 	}
-	return record.NewAuthority(r.Cell.ID(), strings.Split(r.Publishers, ","))
+	return record.NewAuthority(r.Cell, *t)
 }
 
 // An Instance is one that has answered. It is a copy and may be kept; Addrs and Sources are shared and not to be changed.

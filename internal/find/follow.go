@@ -74,6 +74,11 @@ func (t *Tracker) followOne(ctx context.Context, i Instance) {
 }
 
 func (t *Tracker) takeList(l link.List) {
+	if l.Trust != nil {
+		if err := t.TakeTrust(l.Trust); err != nil {
+			t.cfg.Log.Debug("a trust document was not taken", "err", err)
+		}
+	}
 	for _, m := range l.Members {
 		t.Found(Candidate{Peer: m.Record.Peer, Addrs: m.Record.Addrs, Record: m.Record, Way: List})
 	}

@@ -21,6 +21,7 @@ func (t *Tracker) probeLoop(ctx context.Context) {
 		case <-t.kick:
 		case <-timer.C:
 		}
+		t.trust(time.Now())
 		targets, pause := t.nextProbes(time.Now())
 		for _, to := range targets {
 			t.wg.Go(func() { t.probe(ctx, to) })
@@ -76,7 +77,7 @@ func (t *Tracker) allowedLocked(now time.Time) (n int, recheck time.Duration) {
 
 func (t *Tracker) hello(op link.Op) link.Hello {
 	r := t.cfg.Request
-	return link.Hello{Op: op, Cell: r.Cell.ID(), Commit: r.Commit, Fingerprint: r.Fingerprint}
+	return link.Hello{Op: op, Cell: r.Cell.ID(), Commit: r.Commit, Fingerprint: r.Fingerprint, Trust: t.cfg.Authority.Version()}
 }
 
 func (t *Tracker) probe(ctx context.Context, to link.Target) {
@@ -95,6 +96,9 @@ func (t *Tracker) probe(ctx context.Context, to link.Target) {
 	defer t.mu.Unlock()
 	defer t.announceLocked()
 	t.probes--
+	if err == nil {
+		err = t.cfg.Authority.Admit(rec, now) // a trust document may have come meanwhile
+	}
 	if err != nil {
 		if t.table.failed(to.Peer, err, final(err), now) {
 			t.hangUpLocked(to.Peer)

@@ -85,6 +85,8 @@ type Tracker struct {
 	dialled   bool          // one has ended
 	announced uint64        // the table's version at the last change that a reader could see
 	news      time.Time     // and when that was
+	trusted   uint64        // version of the trust document that the instances have been held to
+	untrust   func()        // ends the watch of the Authority
 }
 
 // New starts looking. Close ends it.
@@ -93,8 +95,9 @@ func New(cfg Config) *Tracker {
 	t := &Tracker{
 		cfg: cfg.withDefaults(), closed: ctx.Done(), cancel: cancel, kick: make(chan struct{}, 1),
 		table: newTable(), reports: map[string]*WayReport{}, seen: map[string]map[string]bool{},
-		following: map[string]context.CancelFunc{}, changed: make(chan struct{}),
+		following: map[string]context.CancelFunc{}, changed: make(chan struct{}), trusted: cfg.Authority.Version(),
 	}
+	t.untrust = cfg.Authority.OnChange(t.wake)
 	if cfg.Urgent {
 		t.dialling = 1
 		time.AfterFunc(afterFirst, t.endDial)
@@ -113,6 +116,7 @@ func New(cfg Config) *Tracker {
 // Close stops looking and returns when every goroutine of the Tracker has ended; calls that wait end with ErrClosed. It may
 // be called more than once.
 func (t *Tracker) Close() error {
+	t.untrust()
 	t.cancel()
 	t.wg.Wait()
 	return nil
@@ -238,10 +242,11 @@ func (t *Tracker) announceLocked() {
 	}
 	close(t.changed)
 	t.changed = make(chan struct{})
-	t.kickLocked()
+	t.wake()
 }
 
-func (t *Tracker) kickLocked() {
+// wake has the probing goroutine look.
+func (t *Tracker) wake() {
 	select {
 	case t.kick <- struct{}{}:
 	default:
@@ -264,7 +269,7 @@ func (t *Tracker) Found(c Candidate) {
 		t.announceLocked()
 		return
 	}
-	t.kickLocked()
+	t.wake()
 }
 
 // Gone takes word of an end. It implements Sink.
@@ -273,6 +278,37 @@ func (t *Tracker) Gone(g Gone) {
 	defer t.mu.Unlock()
 	if t.table.gone(g, time.Now()) {
 		t.hangUpLocked(g.Peer)
+	}
+	t.announceLocked()
+}
+
+// TakeTrust takes a trust document of the cell, whoever brings it. One that is not newer changes nothing; what is wrong with
+// one is said.
+func (t *Tracker) TakeTrust(document []byte) error {
+	_, err := t.cfg.Authority.Take(document, time.Now())
+	return err
+}
+
+// trust holds what is known to the Authority's document, if that is another than before: whoever may not serve any more is
+// refused at once, and whoever was refused is asked again.
+func (t *Tracker) trust(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cfg.Authority.Version() == t.trusted {
+		return
+	}
+	t.trusted = t.cfg.Authority.Version()
+	for _, e := range t.table.entries {
+		if e.record == nil {
+			continue
+		}
+		switch err := t.cfg.Authority.Admit(e.record, now); {
+		case err != nil && e.live:
+			t.table.failed(e.peer, err, true, now)
+			t.hangUpLocked(e.peer)
+		case err == nil && !e.live:
+			e.due = now
+		}
 	}
 	t.announceLocked()
 }

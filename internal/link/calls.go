@@ -129,6 +129,45 @@ func (d *Dialer) Watch(ctx context.Context, t Target, h Hello, each func(List)) 
 	}
 }
 
+// Entrust hands a trust document to the target's instance, which passes it on to its cell. The error is a *Refused with the
+// reason where it is not taken; one that the instance has already is taken.
+func (d *Dialer) Entrust(ctx context.Context, t Target, h Hello, document []byte) error {
+	ctx, end, err := d.call(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	h.Op = Trusting
+	c, _, err := d.reach(ctx, t, h)
+	if err != nil {
+		return err
+	}
+	defer c.Reset()
+	lift := c.bound(ctx, listTimeout)
+	w, err := entrust(c, document)
+	if ctxErr := lift(); ctxErr != nil {
+		err = ctxErr
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("link: trust document for %s: %w", t.Peer, err)
+	case w.Code != CodeOK:
+		return &Refused{Code: w.Code, Detail: w.Detail, Welcome: w, Hello: h}
+	}
+	return nil
+}
+
+func entrust(c *Conn, document []byte) (Welcome, error) {
+	if err := writeFrame(c, &linkpb.List{Trust: document}, maxListFrame); err != nil {
+		return Welcome{}, err
+	}
+	frame, err := readFrame(c, maxFrame)
+	if err != nil {
+		return Welcome{}, unexpected(err)
+	}
+	return parseWelcome(frame)
+}
+
 // readList reads one List in all its frames.
 func readList(c *Conn, h Hello) (List, error) {
 	var l List
@@ -142,7 +181,7 @@ func readList(c *Conn, h Hello) (List, error) {
 			return List{}, err
 		}
 		if first {
-			l.ETag, l.NotModified, l.Full = pb.Etag, pb.NotModified, pb.Full
+			l.ETag, l.NotModified, l.Full, l.Trust = pb.Etag, pb.NotModified, pb.Full, pb.Trust
 		}
 		if err := l.take(pb, h.Cell, time.Now()); err != nil {
 			return List{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -77,14 +78,21 @@ func (h *handler) Open(ctx context.Context, hello Hello, c net.Conn) {
 	io.Copy(c, c) // echo
 }
 
-func (h *handler) List(_ context.Context, _ cid.Cid, etag []byte) (List, error) {
+func (h *handler) List(_ context.Context, hello Hello) (List, error) {
 	if h.list != nil {
-		return h.list(etag)
+		return h.list(hello.ETag)
 	}
 	return List{Full: true}, nil
 }
 
-func (h *handler) Watch(ctx context.Context, _ cid.Cid, send func(List) error) error {
+func (h *handler) Entrust(_ cid.Cid, document []byte) error {
+	if string(document) != "good" {
+		return errors.New("E_TRUST: not good")
+	}
+	return nil
+}
+
+func (h *handler) Watch(ctx context.Context, _ Hello, send func(List) error) error {
 	if h.watch != nil {
 		return h.watch(ctx, send)
 	}

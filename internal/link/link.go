@@ -17,6 +17,7 @@
 //	Listing   one List follows, in as many frames as it takes; another Hello may come
 //	Watching  Lists follow until the stream ends, an empty one each second as a sign of life
 //	Opening   raw bytes follow in both directions; the client may send them right behind the Hello
+//	Trusting  the client sends a List with a trust document alone, and a second Welcome says whether it was taken
 //
 // So a connection that was probed becomes the data connection without a second handshake. Any Welcome other than
 // CodeOK to Watching or Opening ends the stream.
@@ -57,9 +58,10 @@ const (
 	Listing  = Op(linkpb.Op_OP_LIST)
 	Watching = Op(linkpb.Op_OP_WATCH)
 	Probing  = Op(linkpb.Op_OP_PROBE)
+	Trusting = Op(linkpb.Op_OP_TRUST)
 )
 
-// String returns open, list, watch or probe.
+// String returns open, list, watch, probe or trust.
 func (o Op) String() string {
 	switch o {
 	case Opening:
@@ -70,6 +72,8 @@ func (o Op) String() string {
 		return "watch"
 	case Probing:
 		return "probe"
+	case Trusting:
+		return "trust"
 	}
 	return "unknown"
 }
@@ -106,6 +110,8 @@ type Hello struct {
 	Commit, Fingerprint string
 	// ETag is the etag of the list that the client has; at most 64 bytes.
 	ETag []byte
+	// Trust is the version of the newest trust document that the client knows; a List brings a newer one.
+	Trust uint64
 }
 
 // Welcome is an instance's answer.

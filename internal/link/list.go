@@ -19,6 +19,8 @@ type List struct {
 	Full    bool
 	Members []Member
 	Gone    []Gone
+	// Trust is a trust document newer than the one that the Hello names, unverified; nil otherwise.
+	Trust []byte
 	// Refused counts the entries that a Dialer dropped because their record was not valid.
 	Refused int
 }
@@ -35,7 +37,7 @@ type Member struct {
 type Gone struct {
 	Peer        peer.ID
 	Incarnation uint64
-	Reason      string // Left, Dead or Expired
+	Reason      string // Left, Dead, Expired or Revoked
 	// Leave is its own goodbye, a record with State Leaving; nil unless Reason is Left.
 	Leave *record.Signed
 }
@@ -45,9 +47,10 @@ const (
 	Left    = "left"
 	Dead    = "dead"
 	Expired = "expired"
+	Revoked = "revoked"
 )
 
 // empty reports whether l is a sign of life and no more.
 func (l *List) empty() bool {
-	return len(l.ETag) == 0 && !l.NotModified && !l.Full && len(l.Members) == 0 && len(l.Gone) == 0 && l.Refused == 0
+	return len(l.ETag) == 0 && !l.NotModified && !l.Full && len(l.Members) == 0 && len(l.Gone) == 0 && l.Refused == 0 && l.Trust == nil
 }

@@ -123,14 +123,36 @@ func (s *Server) follow(h Hello, c *Conn) error {
 		return s.list(h, c)
 	case Watching:
 		return s.watch(h, c)
+	case Trusting:
+		return s.entrust(h, c)
 	}
 	return nil
+}
+
+// entrust takes a trust document and says what became of it.
+func (s *Server) entrust(h Hello, c *Conn) error {
+	c.SetReadDeadline(time.Now().Add(listTimeout))
+	frame, err := readFrame(c, maxListFrame)
+	if err != nil {
+		return err
+	}
+	l, err := parseList(frame)
+	if err == nil {
+		err = s.cfg.Handler.Entrust(h.Cell, l.Trust)
+	}
+	w := Welcome{Code: CodeOK}
+	if err != nil {
+		w = Welcome{Code: CodeBad, Detail: err.Error()}
+	}
+	err = s.reply(c, w)
+	linger(c)
+	return err
 }
 
 func (s *Server) list(h Hello, c *Conn) error {
 	ctx, cancel := context.WithTimeout(s.ctx, listTimeout)
 	defer cancel()
-	l, err := s.cfg.Handler.List(ctx, h.Cell, h.ETag)
+	l, err := s.cfg.Handler.List(ctx, h)
 	if err == nil {
 		err = sendList(c, &l)
 	}

@@ -22,11 +22,13 @@ type Handler interface {
 	// Open serves one stream, a *Conn, and returns when it is done with it; the stream is closed then, if it is not
 	// yet. A stream that must not look complete is ended with Reset. ctx ends when the Server is closed.
 	Open(ctx context.Context, h Hello, c net.Conn)
-	// List returns the cell's instances, or NotModified if etag is still right.
-	List(ctx context.Context, cell cid.Cid, etag []byte) (List, error)
-	// Watch sends a full List and then each change, until ctx ends or send fails. send may be called from any
-	// goroutine, one call at a time.
-	Watch(ctx context.Context, cell cid.Cid, send func(List) error) error
+	// List returns the cell's instances, or NotModified if the Hello's ETag is still right.
+	List(ctx context.Context, h Hello) (List, error)
+	// Watch sends a full List and then each change, until ctx ends or send fails. send may be called by any
+	// number of goroutines.
+	Watch(ctx context.Context, h Hello, send func(List) error) error
+	// Entrust takes a trust document of the cell, and says why it does not.
+	Entrust(cell cid.Cid, document []byte) error
 }
 
 // ServerConfig configures a Server.

@@ -24,7 +24,7 @@ func (s *Server) watch(h Hello, c *Conn) error {
 		defer cancel()
 		w.beat(ctx)
 	})
-	err := s.cfg.Handler.Watch(ctx, h.Cell, w.send)
+	err := s.cfg.Handler.Watch(ctx, h, w.send)
 	s.cfg.Log.Debug("watch ended", "peer", c.peer, "err", err)
 	cancel()
 	c.Reset()

@@ -36,7 +36,7 @@ func (h *Hello) proto() (*linkpb.Hello, error) {
 		return nil, fmt.Errorf("link: Hello names no cell")
 	}
 	return &linkpb.Hello{
-		Op: linkpb.Op(h.Op), Cell: h.Cell.Bytes(), Commit: commit, Fingerprint: fingerprint, Etag: h.ETag,
+		Op: linkpb.Op(h.Op), Cell: h.Cell.Bytes(), Commit: commit, Fingerprint: fingerprint, Etag: h.ETag, Trust: h.Trust,
 	}, nil
 }
 
@@ -57,7 +57,7 @@ func parseHello(frame []byte) (Hello, error) {
 		return Hello{}, fmt.Errorf("%w: Hello: cell: %v", ErrFrame, err)
 	}
 	return Hello{
-		Op: op, Cell: cell, ETag: pb.Etag,
+		Op: op, Cell: cell, ETag: pb.Etag, Trust: pb.Trust,
 		Commit: hex.EncodeToString(pb.Commit), Fingerprint: hex.EncodeToString(pb.Fingerprint),
 	}, nil
 }

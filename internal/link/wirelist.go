@@ -21,7 +21,7 @@ const (
 
 // frames returns the List as one message, or as several that continue each other where one would be too large.
 func (l *List) frames() []*linkpb.List {
-	head := &linkpb.List{Etag: l.ETag, NotModified: l.NotModified, Full: l.Full}
+	head := &linkpb.List{Etag: l.ETag, NotModified: l.NotModified, Full: l.Full, Trust: l.Trust}
 	frames, size := []*linkpb.List{head}, proto.Size(head)
 	next := func(entry proto.Message) *linkpb.List {
 		last := frames[len(frames)-1]
@@ -58,6 +58,9 @@ func parseList(frame []byte) (*linkpb.List, error) {
 	pb := new(linkpb.List)
 	if err := discardUnknown.Unmarshal(frame, pb); err != nil {
 		return nil, fmt.Errorf("%w: List: %v", ErrFrame, err)
+	}
+	if len(pb.Trust) > record.MaxTrustSize {
+		return nil, fmt.Errorf("%w: List: trust document of %d bytes", ErrFrame, len(pb.Trust))
 	}
 	if len(pb.Etag) > maxETag {
 		return nil, fmt.Errorf("%w: List: etag of %d bytes", ErrFrame, len(pb.Etag))
@@ -110,7 +113,7 @@ func takeGone(g *linkpb.Gone, cell cid.Cid, now time.Time) (Gone, bool) {
 	}
 	gone := Gone{Peer: id, Incarnation: g.Incarnation, Reason: g.Reason}
 	switch g.Reason {
-	case Dead, Expired:
+	case Dead, Expired, Revoked:
 		return gone, true
 	case Left:
 	default:

@@ -17,6 +17,9 @@ import (
 	"github.com/cellnode/cellnode/manifest"
 )
 
+// namedCell is the one whose CID is testCell.
+var namedCell = manifest.Cell{Repository: "cell-hub.acme.com/acme/exchange", Tag: "v1.3.0"}
+
 // court is a cell with one publisher, an issuer whom it trusts for a day, and an instance.
 type court struct {
 	t                           testing.TB
@@ -31,7 +34,7 @@ func newCourt(t testing.TB) *court {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.authority, err = NewAuthority(testCell, []string{manifest.FormatKey(raw)}); err != nil {
+	if c.authority, err = NewAuthority(namedCell, manifest.Trust{Keys: []string{manifest.FormatKey(raw)}}); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -29,11 +29,16 @@ const (
 	CodeNotYet Code = "E_NOTYET" // the grant is not valid yet
 	CodeCaps   Code = "E_CAPS"   // the grant does not allow this
 	CodeIssuer Code = "E_ISSUER" // the grant is not signed by a publisher of the cell
+
+	CodeRevoked   Code = "E_REVOKED"   // the publishers have taken the grant back, or all of its peer's
+	CodeTrust     Code = "E_TRUST"     // a trust document that cannot be read, or that has ended
+	CodeThreshold Code = "E_THRESHOLD" // a trust document that too few publishers have signed
+	CodeReplay    Code = "E_REPLAY"    // a trust document older than one taken before, or in its place
 )
 
 // OfGrant reports whether the code is about a grant and not about the record that carries it.
 func (c Code) OfGrant() bool {
-	return slices.Contains([]Code{CodeGrant, CodeChain, CodePeer, CodeCommit, CodeNotYet, CodeCaps, CodeIssuer}, c)
+	return slices.Contains([]Code{CodeGrant, CodeChain, CodePeer, CodeCommit, CodeNotYet, CodeCaps, CodeIssuer, CodeRevoked, CodeTrust}, c)
 }
 
 // Refusal says why a record was not taken.

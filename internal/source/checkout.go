@@ -106,6 +106,12 @@ func (c *Checkout) readInterface() (err error) {
 	return err
 }
 
+// CheckInterface returns what is wrong with the interface that a Cell.toml in dir would declare, or nil.
+func CheckInterface(dir string, file *manifest.File) error {
+	c := &Checkout{Dir: dir, File: file}
+	return c.readInterface()
+}
+
 func clean(ctx context.Context, dir string) error {
 	changed, err := local(ctx, dir, "status", "--porcelain", "--untracked-files=no")
 	if err != nil {

@@ -307,3 +307,17 @@ func TestConfigIsChecked(t *testing.T) {
 		t.Error("a refused configuration made a folder")
 	}
 }
+
+func TestTheReasonIsShownAndNotWhatGitSaysBehindIt(t *testing.T) {
+	const behind = "fatal: Could not read from remote repository.\n\nPlease make sure you have the correct access rights\nand the repository exists.\n"
+	for said, want := range map[string]string{
+		"fatal: '/x' does not appear to be a git repository\n" + behind: "fatal: '/x' does not appear to be a git repository",
+		"git@host: Permission denied (publickey).\r\n" + behind:         "git@host: Permission denied (publickey).",
+		"warning: a\nfatal: b\nhint: c\n":                               "fatal: b",
+		behind:                                                          "fatal: Could not read from remote repository.",
+	} {
+		if got := (&tail{b: []byte(said)}).line(); got != want {
+			t.Errorf("of %q it shows %q, want %q", said, got, want)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,24 +13,29 @@ import (
 	"github.com/cellnode/cellnode/manifest"
 )
 
-// StaleError says that somebody else has written the seed list since it was read. Read it again, and push what then
-// follows.
-type StaleError struct{ URL string }
+// StaleError says that somebody else has written something since it was read. Read it again, and push what then follows.
+type StaleError struct {
+	URL  string
+	What string // the seed list, or the trust document
+}
 
 // Error says what happened.
 func (e *StaleError) Error() string {
-	return fmt.Sprintf("source: the seed list of %s was changed meanwhile; nothing was written", e.URL)
+	return fmt.Sprintf("source: %s of %s was changed meanwhile; nothing was written", e.What, e.URL)
 }
 
-// RefusedError says that a repository's host does not let us write the seed list.
+// RefusedError says that a repository's host does not let us write what cellnode keeps there.
 type RefusedError struct {
-	URL string
-	Err error // what git said
+	URL  string
+	What string // the seed list, or the trust document
+	Refs []string
+	Err  error // what git said
 }
 
 // Error names the repository, what git said, and who may write.
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("source: %s does not take the seed list: %v; writing %s or the branch cell/seeds needs push rights, as a deploy key has", e.URL, e.Err, seedsRef)
+	return fmt.Sprintf("source: %s does not take %s: %v; writing %s or the branch %s needs push rights, as a deploy key has",
+		e.URL, e.What, e.Err, e.Refs[0], strings.TrimPrefix(e.Refs[1], "refs/heads/"))
 }
 
 // Unwrap is what git said.
@@ -40,16 +46,16 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // damaged list is replaced.
 func (s *Source) PublishedSeeds(ctx context.Context, url string, cell manifest.Cell) (list *manifest.SeedList, at string, err error) {
 	r, err := s.ask(ctx, url, cell.Tag)
-	if err != nil || r.seeds == "" {
+	if err != nil || r.seeds.object == "" {
 		return nil, "", err
 	}
 	names := []string{cell.Tag + "/" + seedFiles[0]}
-	list, err = s.seedsAt(ctx, url, cell, place{r.name, r.seeds, everything, names}, s.identities(ctx, url, cell))
+	list, err = s.seedsAt(ctx, url, cell, place{r.seeds.ref, r.seeds.object, everything, names}, s.identities(ctx, url, cell))
 	if isContent(err) {
 		s.cfg.Log.Warn("the published seed list cannot be read and will be replaced", "cell", cell.String(), "err", err)
 		err = nil
 	}
-	return list, r.seeds, err
+	return list, r.seeds.object, err
 }
 
 // PushSeeds writes the seed list of a cell to its repository: as TAG/instances.json in a commit without parents at
@@ -57,21 +63,26 @@ func (s *Source) PublishedSeeds(ctx context.Context, url string, cell manifest.C
 // compare-and-swap: at is what PublishedSeeds returned, and if the ref has moved since, the error is a *StaleError; if the
 // host refuses, a *RefusedError. Which credentials git uses is the user's affair, as with any push.
 func (s *Source) PushSeeds(ctx context.Context, url string, cell manifest.Cell, list *manifest.SeedList, at string) error {
-	if err := manifest.FetchURL(url); err != nil {
-		return err
-	}
 	data, err := list.Marshal()
 	if err != nil {
 		return err
 	}
-	r, err := s.ask(ctx, url, cell.Tag)
-	switch {
-	case err != nil:
+	return s.push(ctx, url, cell, seedsCarrier, cell.Tag+"/"+seedFiles[0], data, at)
+}
+
+// push puts a file into what a carrier carries, as long as that is still the object at.
+func (s *Source) push(ctx context.Context, url string, cell manifest.Cell, c *carrier, path string, data []byte, at string) error {
+	if err := manifest.FetchURL(url); err != nil {
 		return err
-	case r.seeds != at:
-		return &StaleError{shown(url)}
 	}
-	p := &publication{repository: &repository{s: s, url: url, dir: filepath.Join(s.cfg.CacheDir, "git", repositoryID(cell.Repository)+"-push")}}
+	r, err := s.ask(ctx, url, cell.Tag)
+	if err != nil {
+		return err
+	}
+	p := &publication{carrier: c, now: r.of(c), repository: &repository{s: s, url: url, dir: filepath.Join(s.cfg.CacheDir, "git", repositoryID(cell.Repository)+"-push")}}
+	if p.now.object != at {
+		return p.stale()
+	}
 	if err := os.MkdirAll(filepath.Dir(p.dir), 0o700); err != nil {
 		return fmt.Errorf("source: %w", err)
 	}
@@ -82,33 +93,33 @@ func (s *Source) PushSeeds(ctx context.Context, url string, cell manifest.Cell, 
 	defer unlock()
 	p.remove() // nothing in it is worth a second look
 	defer p.remove()
-	commit, err := p.write(ctx, r, cell.Tag+"/"+seedFiles[0], data)
+	commit, err := p.write(ctx, r.commit, path, data)
 	if err != nil {
 		return err
 	}
-	return p.push(ctx, r, commit)
+	return p.push(ctx, commit)
 }
 
 // publication is a repository that lives for one push.
-type publication struct{ *repository }
+type publication struct {
+	*carrier
+	*repository
+	now carried
+}
+
+func (p *publication) stale() error { return &StaleError{shown(p.url), p.what} }
 
 // write makes the commit: the tree that the ref has now with one file in another version.
-func (p *publication) write(ctx context.Context, r refs, path string, data []byte) (string, error) {
-	object := r.seeds
-	if object == "" {
-		object = r.commit
-	}
-	if object == "" {
-		object = strings.Repeat("0", 40) // an empty repository
-	}
+func (p *publication) write(ctx context.Context, tagged, path string, data []byte) (string, error) {
+	object := cmp.Or(p.now.object, tagged, strings.Repeat("0", 40)) // the last of an empty repository
 	if err := p.open(ctx, format(object), false); err != nil {
 		return "", unreachable(p.url, err)
 	}
-	if r.seeds != "" {
-		if _, err := p.fetch(ctx, r.name, seedsRef, everything); err != nil {
+	if p.now.object != "" {
+		if _, err := p.fetch(ctx, p.now.ref, p.refs[0], everything); err != nil {
 			return "", unreachable(p.url, err)
 		}
-		if _, err := p.plumb(ctx, nil, "read-tree", seedsRef); err != nil {
+		if _, err := p.plumb(ctx, nil, "read-tree", p.refs[0]); err != nil {
 			return "", err
 		}
 	}
@@ -123,7 +134,7 @@ func (p *publication) write(ctx context.Context, r refs, path string, data []byt
 	if err != nil {
 		return "", err
 	}
-	return p.plumb(ctx, []byte("cell: live instances\n"), "commit-tree", tree)
+	return p.plumb(ctx, []byte(p.message), "commit-tree", tree)
 }
 
 // plumb runs a git command on an index of its own and returns the name of the object that it prints.
@@ -141,26 +152,26 @@ func (p *publication) plumb(ctx context.Context, in []byte, args ...string) (str
 	return strings.TrimSpace(string(out)), nil
 }
 
-// push moves the ref, if it is still where it was read. A new list goes to refs/cell/seeds, else to the branch.
-func (p *publication) push(ctx context.Context, r refs, commit string) error {
-	names := []string{r.name}
-	if r.seeds == "" {
-		names = []string{seedsRef, seedsBranch}
+// push moves the ref, if it is still where it was read. What is new goes to the carrier's own ref, else to its branch.
+func (p *publication) push(ctx context.Context, commit string) error {
+	names := []string{p.now.ref}
+	if p.now.object == "" {
+		names = p.refs
 	}
 	var refused error
 	for _, name := range names {
 		_, words, err := p.s.run(ctx, p.url, p.dir, "push", "--quiet", "--no-verify", "--no-signed", "--no-follow-tags",
-			"--recurse-submodules=no", "--force-with-lease="+name+":"+r.seeds, "--", "cell", commit+":"+name)
+			"--recurse-submodules=no", "--force-with-lease="+name+":"+p.now.object, "--", "cell", commit+":"+name)
 		if !isGit(err) {
 			return err
 		}
 		why := words.rejection()
 		if strings.Contains(why, "stale info") || strings.Contains(why, "cannot lock ref") || strings.Contains(why, "already exists") {
-			return &StaleError{shown(p.url)}
+			return p.stale()
 		}
 		if refused = err; why != "" {
 			refused = errors.New(why)
 		}
 	}
-	return &RefusedError{shown(p.url), refused}
+	return &RefusedError{shown(p.url), p.what, p.refs, refused}
 }

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
+
+	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -141,5 +144,50 @@ func TestAHostThatRefusesIsNamed(t *testing.T) {
 	var refused *RefusedError
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "pre-receive hook declined") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestTrustDocumentIsWrittenAndReadBack(t *testing.T) {
+	r := exchange(t)
+	s := newSource(t, Config{SeedTTL: -1})
+	cell, err := manifest.NewCell(r.dir, "v1.0.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, at, err := s.Trust(t.Context(), r.dir, cell)
+	if document != nil || at != "" || err != nil {
+		t.Fatalf("before the first push: %v, %q, %v", document, at, err)
+	}
+	key, _, err := crypto.GenerateEd25519Key(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := key.GetPublic().Raw()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := record.FirstTrust(cell.Repository, manifest.Trust{Keys: []string{manifest.FormatKey(raw)}})
+	first.Version, first.Issued, first.Expires = 1, time.Now(), time.Now().Add(time.Hour)
+	one, err := document.Append(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PushTrust(t.Context(), r.dir, cell, one, at); err != nil {
+		t.Fatal(err)
+	}
+	var stale *StaleError
+	if err := s.PushTrust(t.Context(), r.dir, cell, one, at); !errors.As(err, &stale) || !strings.Contains(err.Error(), "trust document") {
+		t.Errorf("over one that was not read: %v", err)
+	}
+	if document, at, err = s.Trust(t.Context(), r.dir, cell); err != nil || at == "" || document.Text() != one.Text() {
+		t.Errorf("read back: %v, %q, %v", document, at, err)
+	}
+	if list, _, err := s.PublishedSeeds(t.Context(), r.dir, cell); list != nil || err != nil {
+		t.Errorf("the seed list beside it: %v, %v", list, err)
+	}
+	r.git("update-ref", "refs/cell/trust", "HEAD")
+	var content *ContentError
+	if _, _, err := s.Trust(t.Context(), r.dir, cell); !errors.As(err, &content) {
+		t.Errorf("a ref without the file: %v", err)
 	}
 }

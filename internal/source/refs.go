@@ -8,34 +8,54 @@ import (
 	"strings"
 )
 
-// The refs that carry a cell's seed list, best first (a host may refuse refs outside heads and tags).
-const (
-	seedsRef    = "refs/cell/seeds"
-	seedsBranch = "refs/heads/cell/seeds"
+// A carrier is what cellnode itself keeps in a repository, in commits without parents: at a ref of its own or, where a host
+// refuses refs outside heads and tags, at a branch.
+type carrier struct {
+	what    string // for people
+	refs    []string
+	message string // of the commits
+}
+
+var (
+	seedsCarrier = &carrier{"the seed list", []string{"refs/cell/seeds", "refs/heads/cell/seeds"}, "cell: live instances\n"}
+	trustCarrier = &carrier{"the trust document", []string{"refs/cell/trust", "refs/heads/cell/trust"}, "cell: publishers\n"}
 )
+
+// carried is where a repository carries something; zero: nowhere.
+type carried struct{ ref, object string }
+
+func (c *carrier) in(found map[string]string) carried {
+	for _, ref := range c.refs {
+		if object := found[ref]; object != "" {
+			return carried{ref, object}
+		}
+	}
+	return carried{}
+}
 
 // refs is what a repository's host answers to one question.
 type refs struct {
-	commit string // that the tag is at, peeled; "" without such a tag
-	seeds  string // object of the ref that carries the seed list; "" without one
-	name   string // of that ref
+	commit       string // that the tag is at, peeled; "" without such a tag
+	seeds, trust carried
+}
+
+func (r refs) of(c *carrier) carried {
+	if c == trustCarrier {
+		return r.trust
+	}
+	return r.seeds
 }
 
 // ask lists the refs that matter for a tag. It is always a fresh answer.
 func (s *Source) ask(ctx context.Context, url, tag string) (refs, error) {
 	ref := "refs/tags/" + tag
-	out, err := s.git(ctx, url, "", "ls-remote", "--quiet", "--", url, ref, ref+"^{}", seedsRef, seedsBranch)
+	names := slices.Concat([]string{"ls-remote", "--quiet", "--", url, ref, ref + "^{}"}, seedsCarrier.refs, trustCarrier.refs)
+	out, err := s.git(ctx, url, "", names...)
 	if err != nil {
 		return refs{}, unreachable(url, err)
 	}
 	found := parseRefs(out) // patterns match at the end of names, so only exact names count
-	r := refs{commit: cmp.Or(found[ref+"^{}"], found[ref])}
-	for _, name := range []string{seedsRef, seedsBranch} {
-		if r.seeds == "" && found[name] != "" {
-			r.seeds, r.name = found[name], name
-		}
-	}
-	return r, nil
+	return refs{cmp.Or(found[ref+"^{}"], found[ref]), seedsCarrier.in(found), trustCarrier.in(found)}, nil
 }
 
 // unreachable turns git's own failure into an *UnreachableError and leaves any other error as it is.

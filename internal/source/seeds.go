@@ -70,7 +70,7 @@ func (s *Source) freshSeeds(ctx context.Context, url string, cell manifest.Cell,
 	if err != nil {
 		return nil, "", err
 	}
-	from = r.seeds + " " + r.commit
+	from = r.seeds.object + " " + r.commit
 	if list != nil && last.From == from {
 		return list, from, nil
 	}
@@ -95,9 +95,9 @@ func (s *Source) hubSeeds(ctx context.Context, url string, cell manifest.Cell) *
 func (s *Source) gitSeeds(ctx context.Context, url string, cell manifest.Cell, r refs) (*manifest.SeedList, error) {
 	ids := s.identities(ctx, url, cell)
 	var faults []error
-	if r.seeds != "" {
+	if r.seeds.object != "" {
 		names := append([]string{cell.Tag + "/" + seedFiles[0]}, seedFiles...)
-		list, err := s.seedsAt(ctx, url, cell, place{r.name, r.seeds, everything, names}, ids)
+		list, err := s.seedsAt(ctx, url, cell, place{r.seeds.ref, r.seeds.object, everything, names}, ids)
 		if list != nil || err != nil && !isContent(err) {
 			return list, err
 		}

@@ -46,11 +46,17 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// unread is what git says of a host that has not let it in, or that another program could not reach; the reason stands before.
+const unread = "fatal: Could not read from remote repository."
+
 // line is what git said last that matters, made safe for a terminal: a remote host writes into it.
 func (t *tail) line() string {
 	var best string
 	for line := range strings.SplitSeq(string(t.b), "\n") {
 		line = strings.TrimSpace(strings.Map(printable, line))
+		if line == unread && best != "" {
+			break // and advice that has nothing to do with why
+		}
 		if line != "" && (best == "" || !isFatal(best) || isFatal(line)) {
 			best = line
 		}

@@ -15,6 +15,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/overlay"
 )
 
@@ -80,6 +81,9 @@ func nodeConfig(cfg Config, s home.Config) (overlay.Config, error) {
 	c := overlay.Config{
 		Key: cfg.Key, Bootstrap: s.Peers(), NoDHT: s.DHT == home.DHTOff, Amino: s.DHT == home.DHTAmino,
 		MDNS: s.MDNS, NoPortMapping: !s.PortMapping, Connections: s.Connections, Log: cfg.Log,
+	}
+	if cfg.Home != nil {
+		c.KeepTrust = func(a *record.Authority) func() { return cfg.Home.KeepTrust(a, cfg.Log) }
 	}
 	if cfg.DialOnly {
 		return c, nil

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -59,30 +60,106 @@ func (s *Sidecar) readGrant() (*record.Grants, error) {
 	return grants, nil
 }
 
-// keepGrant takes a newer grant as soon as it lies there, and says when the one in use is about to end.
+// firstGrant is readGrant for an instance that begins. One that is refused by a trust document asks the repository whether
+// there is a newer one: it may have been pardoned since.
+func (s *Sidecar) firstGrant(ctx context.Context) (*record.Grants, error) {
+	grants, err := s.readGrant()
+	var refusal *record.Refusal
+	if s.cfg.Trust == nil || !errors.As(err, &refusal) || s.authority.Version() == 0 && refusal.Code != record.CodeIssuer {
+		return grants, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if askErr := s.askRepository(ctx); askErr != nil {
+		s.log.Info("no trust document from the repository", "cell", s.cfg.Instance.Cell.String(), "err", askErr)
+	}
+	return s.readGrant()
+}
+
+// askRepository gives the authority the document that the repository carries.
+func (s *Sidecar) askRepository(ctx context.Context) error {
+	cell := s.cfg.Instance.Cell
+	document, _, err := s.cfg.Trust.Trust(ctx, cell.URL(), cell)
+	if document == nil || err != nil {
+		return err
+	}
+	_, err = s.authority.Take(document.Bytes(), time.Now())
+	return err
+}
+
+// keepGrant takes a newer grant as soon as it lies there, says when the one in use is about to end, and ends the instance
+// when a trust document takes it back.
 func (s *Sidecar) keepGrant(ctx context.Context, grants *record.Grants) {
 	tick := time.NewTicker(grantLook)
 	defer tick.Stop()
+	changed := make(chan struct{}, 1)
+	defer s.authority.OnChange(func() { nudge(changed) })()
 	warned := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-tick.C:
-			fresh, err := s.readGrant()
-			if err == nil && fresh != nil && fresh.Text() != grants.Text() {
-				err = s.instance.SetGrant(fresh)
-				grants, warned = fresh, false
-				s.log.Info("another grant", "valid until", fresh.Chain[0].NotAfter)
-			}
-			if own := grants.Chain[0]; !warned && own.NotAfter.Sub(now) < min(grantSoon, own.NotAfter.Sub(own.NotBefore)/2) {
-				warned = true
-				s.log.Warn("the grant ends soon: have a publisher renew it", "valid until", own.NotAfter,
-					"command", fmt.Sprintf("cellnode grant --cell %s --peer %s", s.cfg.Instance.Cell, s.key.Peer))
-			}
-			if err != nil {
-				s.log.Debug("no other grant", "err", err)
-			}
+		case <-tick.C:
+		case <-changed:
+		}
+		fresh, err := s.readGrant()
+		if err == nil && fresh != nil && fresh.Text() != grants.Text() {
+			err = s.instance.SetGrant(fresh)
+			grants, warned = fresh, false
+			s.log.Info("another grant", "valid until", fresh.Chain[0].NotAfter)
+		}
+		if err != nil {
+			s.log.Debug("no other grant", "err", err)
+		}
+		if s.revoked(grants) {
+			return
+		}
+		warned = warned || s.endsSoon(&grants.Chain[0])
+	}
+}
+
+// revoked ends an instance whose publishers have taken its grant back.
+func (s *Sidecar) revoked(grants *record.Grants) bool {
+	if s.authority == nil {
+		return false
+	}
+	id := s.cfg.Instance
+	err := s.authority.Check(grants, s.key.Peer, id.Commit, time.Now())
+	var refusal *record.Refusal
+	if !errors.As(err, &refusal) || refusal.Code == record.CodeExpired || refusal.Code == record.CodeTrust {
+		return false // an end by time is everybody's to see; a fresh grant or document goes on from there
+	}
+	s.end(&GrantError{Cell: id.Cell, Peer: s.key.Peer, Path: s.cfg.Home.GrantPath(s.key.Name), Err: err})
+	return true
+}
+
+// endsSoon says, once, that a grant is about to end.
+func (s *Sidecar) endsSoon(own *record.Grant) bool {
+	if time.Until(own.NotAfter) >= min(grantSoon, own.NotAfter.Sub(own.NotBefore)/2) {
+		return false
+	}
+	s.log.Warn("the grant ends soon: have a publisher renew it", "valid until", own.NotAfter,
+		"command", fmt.Sprintf("cellnode grant --cell %s --peer %s", s.cfg.Instance.Cell, s.key.Peer))
+	return true
+}
+
+// trustEvery is how often the repository is asked for its trust document; other instances bring a newer one at once.
+const trustEvery = 5 * time.Minute
+
+// readTrust gives the authority what the repository says, and warns of a document that is about to end.
+func (s *Sidecar) readTrust(ctx context.Context) {
+	cell := s.cfg.Instance.Cell
+	for {
+		if err := s.askRepository(ctx); err != nil && ctx.Err() == nil {
+			s.log.Info("no trust document from the repository", "cell", cell.String(), "err", err)
+		}
+		if t := s.authority.Trust(); t.Version > 0 && time.Until(t.Expires) < t.Expires.Sub(t.Issued)/6 {
+			s.log.Warn("the trust document ends soon, and no instance is taken then: have a publisher run `cellnode trust renew`", "version", t.Version, "valid until", t.Expires)
+		}
+		select {
+		case <-time.After(trustEvery):
+		case <-ctx.Done():
+			return
 		}
 	}
 }

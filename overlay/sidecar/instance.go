@@ -25,7 +25,7 @@ type Instance struct {
 	Health      manifest.Health
 	Env         map[string]string // for a service that is started
 	Dir         string            // of the checkout; empty: none
-	Publishers  []string          // keys, as in [trust]: instances need a grant by one of them; nil: the cell is open
+	Trust       *manifest.Trust   // instances need a grant by one of its keys; nil: the cell is open
 }
 
 // Identify says what instance runs in dir. With an empty cell the checkout says it: its Cell.toml, and a clean tree at a
@@ -74,10 +74,7 @@ func fromCheckout(c *source.Checkout) (Instance, error) {
 	descriptors, err := manifest.Compile(c.Raw, p.Interface, p.ImportRoots)
 	in := Instance{
 		Name: p.Name, Cell: c.Cell, Commit: c.Commit, Fingerprint: c.Fingerprint, Interface: descriptors,
-		Health: c.File.Health, Env: c.File.Run.Env, Dir: c.Dir,
-	}
-	if t := c.File.Trust; t != nil {
-		in.Publishers = t.Keys
+		Health: c.File.Health, Env: c.File.Run.Env, Dir: c.Dir, Trust: c.File.Trust,
 	}
 	return in, err
 }

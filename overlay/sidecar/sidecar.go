@@ -30,6 +30,8 @@ type Config struct {
 	Command []string
 	// Seeds reads the seed list of the cell's repository; nil leaves it out.
 	Seeds SeedReader
+	// Trust reads the trust document of the cell's repository; nil leaves it out.
+	Trust TrustReader
 	// Publish keeps the seed list in the cell's repository, at PublishURL, equal to who is alive; nil: others do.
 	Publish    SeedWriter
 	PublishURL string // empty: the cell's own
@@ -48,6 +50,11 @@ type SeedReader interface {
 	Seeds(ctx context.Context, url, tag string) (*manifest.SeedList, error)
 }
 
+// A TrustReader reads the trust document of a cell's repository; it returns nil where there is none.
+type TrustReader interface {
+	Trust(ctx context.Context, url string, cell manifest.Cell) (document *record.TrustChain, at string, err error)
+}
+
 // A Sidecar is a node beside one instance of a cell. Its methods may be called by any number of goroutines.
 type Sidecar struct {
 	cfg Config
@@ -55,6 +62,10 @@ type Sidecar struct {
 	key *home.Key
 	// authority says who may serve the cell; nil: it is open.
 	authority *record.Authority
+	forget    func() // ends the keeping of its trust document
+	ended     chan struct{}
+	endOnce   sync.Once
+	endErr    error // why, once ended is closed
 	claim     *home.Registration
 	node      *settings.Node
 	instance  *overlay.Instance
@@ -75,7 +86,7 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	run, cancel := context.WithCancel(context.Background())
-	s := &Sidecar{cfg: cfg, log: cfg.Log, cancel: cancel}
+	s := &Sidecar{cfg: cfg, log: cfg.Log, cancel: cancel, forget: func() {}, ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -85,12 +96,13 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 	if s.key, err = cfg.Home.Key(id.Name); err != nil {
 		return nil, err
 	}
-	if len(id.Publishers) > 0 {
-		if s.authority, err = record.NewAuthority(id.Cell.ID(), id.Publishers); err != nil {
+	if id.Trust != nil {
+		if s.authority, err = record.NewAuthority(id.Cell, *id.Trust); err != nil {
 			return nil, err
 		}
+		s.forget = cfg.Home.KeepTrust(s.authority, s.log)
 	}
-	grants, err := s.readGrant()
+	grants, err := s.firstGrant(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +120,12 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 	}
 	if grants != nil {
 		s.wg.Go(func() { s.keepGrant(run, grants) })
+	}
+	if s.authority != nil && cfg.Trust != nil {
+		s.wg.Go(func() { s.readTrust(run) })
+	}
+	if s.command != nil {
+		s.wg.Go(func() { s.awaitCommand(run) })
 	}
 	if cfg.Seeds != nil {
 		s.wg.Go(func() { s.readSeeds(run) })
@@ -242,20 +260,33 @@ func (s *Sidecar) Node() *overlay.Node { return s.node.Node }
 // Reload reads the node's settings again, see settings.Node.
 func (s *Sidecar) Reload() error { return s.node.Reload() }
 
-// Done is closed when the service that Start started has ended by itself; without one it is never closed.
-func (s *Sidecar) Done() <-chan struct{} {
-	if s.command == nil {
+// Done is closed when the instance cannot go on: the service that Start started has ended by itself, or the instance may
+// not serve its cell any more.
+func (s *Sidecar) Done() <-chan struct{} { return s.ended }
+
+// Err returns why, once Done is closed: an *ExitError or a *GrantError; before that nil.
+func (s *Sidecar) Err() error {
+	select {
+	case <-s.ended:
+		return s.endErr
+	default:
 		return nil
 	}
-	return s.command.Done()
 }
 
-// Err returns an *ExitError once the service that Start started has ended by itself, and else nil.
-func (s *Sidecar) Err() error {
-	if s.command == nil {
-		return nil
+func (s *Sidecar) end(err error) {
+	s.endOnce.Do(func() {
+		s.endErr = err
+		close(s.ended)
+	})
+}
+
+func (s *Sidecar) awaitCommand(ctx context.Context) {
+	select {
+	case <-s.command.Done():
+		s.end(s.command.Err())
+	case <-ctx.Done():
 	}
-	return s.command.Err()
 }
 
 // Leave says goodbye, lets the calls that are under way finish, and ends the service that Start started. It returns
@@ -286,6 +317,7 @@ func (s *Sidecar) close() error {
 	var errs []error
 	s.cancel()
 	s.wg.Wait()
+	s.forget()
 	if s.monitor != nil {
 		s.monitor.Close()
 	}

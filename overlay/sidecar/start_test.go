@@ -95,7 +95,7 @@ func TestIdentifyTakesWhatItIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Echo is no name that a cell can have.
-	if in.Name != "cell" || in.Cell.String() != "example.org/acme/Echo@v1" || in.Commit != someCommit || in.Publishers != nil || in.Dir != "" {
+	if in.Name != "cell" || in.Cell.String() != "example.org/acme/Echo@v1" || in.Commit != someCommit || in.Trust != nil || in.Dir != "" {
 		t.Errorf("instance %+v", in)
 	}
 	file := "[package]\nname = \"quotes\"\n[health]\nkind = \"tcp\"\n[run]\nenv = {B = \"2\", A = \"1\"}\n"

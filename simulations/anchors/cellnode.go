@@ -118,7 +118,7 @@ func (i *instance) tell(c *census, events []gossip.Event) {
 		switch e.Kind {
 		case gossip.Joined:
 			c.learn(i.id(), at, listed, about)
-		case gossip.Dead, gossip.Left, gossip.Expired:
+		case gossip.Dead, gossip.Left, gossip.Expired, gossip.Revoked:
 			c.learn(i.id(), at, unlisted, about)
 		case gossip.Suspected:
 			c.learn(i.id(), at, suspected, about)

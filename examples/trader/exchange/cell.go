@@ -27,8 +27,8 @@ func init() {
 		Tag:         "v1.3.0",
 		Git:         "https://cell-hub.acme.com/acme/exchange",
 		Fingerprint: Fingerprint,
+		Trust:       &client.Trust{Keys: []string{"ed25519:KfBpXlwd1+YVGdSzBPbaSaUi+a0A/Vqe/4j+J11S6dw"}, Threshold: 1, Version: 0},
 		MaxLatency:  500 * time.Millisecond,
-		AllowOpen:   true,
 	})
 }
 

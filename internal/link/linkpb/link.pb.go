@@ -32,6 +32,7 @@ const (
 	Op_OP_LIST        Op = 2
 	Op_OP_WATCH       Op = 3
 	Op_OP_PROBE       Op = 4
+	Op_OP_TRUST       Op = 5
 )
 
 // Enum value maps for Op.
@@ -42,6 +43,7 @@ var (
 		2: "OP_LIST",
 		3: "OP_WATCH",
 		4: "OP_PROBE",
+		5: "OP_TRUST",
 	}
 	Op_value = map[string]int32{
 		"OP_UNSPECIFIED": 0,
@@ -49,6 +51,7 @@ var (
 		"OP_LIST":        2,
 		"OP_WATCH":       3,
 		"OP_PROBE":       4,
+		"OP_TRUST":       5,
 	}
 )
 
@@ -156,7 +159,9 @@ type Hello struct {
 	Commit      []byte `protobuf:"bytes,3,opt,name=commit,proto3" json:"commit,omitempty"`
 	Fingerprint []byte `protobuf:"bytes,4,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	// The etag of the list that the client has, for OP_LIST and OP_WATCH.
-	Etag          []byte `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag []byte `protobuf:"bytes,5,opt,name=etag,proto3" json:"etag,omitempty"`
+	// The version of the newest trust document that the client knows, for the same.
+	Trust         uint64 `protobuf:"varint,6,opt,name=trust,proto3" json:"trust,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -226,7 +231,15 @@ func (x *Hello) GetEtag() []byte {
 	return nil
 }
 
-// Welcome answers a Hello. Behind CODE_OK follow: nothing (probe), Lists (list, watch), raw bytes (open).
+func (x *Hello) GetTrust() uint64 {
+	if x != nil {
+		return x.Trust
+	}
+	return 0
+}
+
+// Welcome answers a Hello. Behind CODE_OK follow: nothing (probe), Lists (list, watch), raw bytes (open), or the client
+// sends a List with nothing but trust and is answered by another Welcome (trust).
 type Welcome struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Code   Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=cell.link.v1.Code" json:"code,omitempty"`
@@ -340,9 +353,11 @@ type List struct {
 	// members are all that there are to tell, not a change.
 	Full bool `protobuf:"varint,3,opt,name=full,proto3" json:"full,omitempty"`
 	// The next frame continues this List.
-	More          bool      `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
-	Members       []*Member `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
-	Gone          []*Gone   `protobuf:"bytes,6,rep,name=gone,proto3" json:"gone,omitempty"`
+	More    bool      `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	Members []*Member `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
+	Gone    []*Gone   `protobuf:"bytes,6,rep,name=gone,proto3" json:"gone,omitempty"`
+	// A trust document (TrustChain of record.proto), newer than the one that the Hello names.
+	Trust         []byte `protobuf:"bytes,7,opt,name=trust,proto3" json:"trust,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -419,6 +434,13 @@ func (x *List) GetGone() []*Gone {
 	return nil
 }
 
+func (x *List) GetTrust() []byte {
+	if x != nil {
+		return x.Trust
+	}
+	return nil
+}
+
 type Member struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A signed instance record.
@@ -486,7 +508,7 @@ type Gone struct {
 	// The peer ID, binary.
 	Peer        []byte `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
 	Incarnation uint64 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	// left, dead or expired.
+	// left, dead, expired or revoked.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The signed record with which it said goodbye, if it did.
 	Leave         []byte `protobuf:"bytes,4,opt,name=leave,proto3" json:"leave,omitempty"`
@@ -556,13 +578,14 @@ var File_internal_link_linkpb_link_proto protoreflect.FileDescriptor
 
 const file_internal_link_linkpb_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1finternal/link/linkpb/link.proto\x12\fcell.link.v1\"\x8b\x01\n" +
+	"\x1finternal/link/linkpb/link.proto\x12\fcell.link.v1\"\xa1\x01\n" +
 	"\x05Hello\x12 \n" +
 	"\x02op\x18\x01 \x01(\x0e2\x10.cell.link.v1.OpR\x02op\x12\x12\n" +
 	"\x04cell\x18\x02 \x01(\fR\x04cell\x12\x16\n" +
 	"\x06commit\x18\x03 \x01(\fR\x06commit\x12 \n" +
 	"\vfingerprint\x18\x04 \x01(\fR\vfingerprint\x12\x12\n" +
-	"\x04etag\x18\x05 \x01(\fR\x04etag\"\xe7\x01\n" +
+	"\x04etag\x18\x05 \x01(\fR\x04etag\x12\x14\n" +
+	"\x05trust\x18\x06 \x01(\x04R\x05trust\"\xe7\x01\n" +
 	"\aWelcome\x12&\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x12.cell.link.v1.CodeR\x04code\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x16\n" +
@@ -571,14 +594,15 @@ const file_internal_link_linkpb_link_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\rR\x05state\x12 \n" +
 	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\x12\x12\n" +
 	"\x04load\x18\a \x01(\rR\x04load\x12\x16\n" +
-	"\x06record\x18\b \x01(\fR\x06record\"\xbd\x01\n" +
+	"\x06record\x18\b \x01(\fR\x06record\"\xd3\x01\n" +
 	"\x04List\x12\x12\n" +
 	"\x04etag\x18\x01 \x01(\fR\x04etag\x12!\n" +
 	"\fnot_modified\x18\x02 \x01(\bR\vnotModified\x12\x12\n" +
 	"\x04full\x18\x03 \x01(\bR\x04full\x12\x12\n" +
 	"\x04more\x18\x04 \x01(\bR\x04more\x12.\n" +
 	"\amembers\x18\x05 \x03(\v2\x14.cell.link.v1.MemberR\amembers\x12&\n" +
-	"\x04gone\x18\x06 \x03(\v2\x12.cell.link.v1.GoneR\x04gone\"Q\n" +
+	"\x04gone\x18\x06 \x03(\v2\x12.cell.link.v1.GoneR\x04gone\x12\x14\n" +
+	"\x05trust\x18\a \x01(\fR\x05trust\"Q\n" +
 	"\x06Member\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\fR\x06record\x12\x15\n" +
 	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\x12\x18\n" +
@@ -587,13 +611,14 @@ const file_internal_link_linkpb_link_proto_rawDesc = "" +
 	"\x04peer\x18\x01 \x01(\fR\x04peer\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05leave\x18\x04 \x01(\fR\x05leave*N\n" +
+	"\x05leave\x18\x04 \x01(\fR\x05leave*\\\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aOP_OPEN\x10\x01\x12\v\n" +
 	"\aOP_LIST\x10\x02\x12\f\n" +
 	"\bOP_WATCH\x10\x03\x12\f\n" +
-	"\bOP_PROBE\x10\x04*\xa2\x01\n" +
+	"\bOP_PROBE\x10\x04\x12\f\n" +
+	"\bOP_TRUST\x10\x05*\xa2\x01\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aCODE_OK\x10\x01\x12\r\n" +

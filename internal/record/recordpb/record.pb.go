@@ -131,6 +131,61 @@ func (Capability) EnumDescriptor() ([]byte, []int) {
 	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{1}
 }
 
+type PublisherCapability int32
+
+const (
+	PublisherCapability_PUBLISHER_CAPABILITY_UNSPECIFIED PublisherCapability = 0
+	// Sign versions of the trust document.
+	PublisherCapability_PUBLISHER_CAPABILITY_TRUST PublisherCapability = 1
+	// Sign grants.
+	PublisherCapability_PUBLISHER_CAPABILITY_GRANT PublisherCapability = 2
+	// Sign manifests of binaries.
+	PublisherCapability_PUBLISHER_CAPABILITY_BINARY PublisherCapability = 3
+)
+
+// Enum value maps for PublisherCapability.
+var (
+	PublisherCapability_name = map[int32]string{
+		0: "PUBLISHER_CAPABILITY_UNSPECIFIED",
+		1: "PUBLISHER_CAPABILITY_TRUST",
+		2: "PUBLISHER_CAPABILITY_GRANT",
+		3: "PUBLISHER_CAPABILITY_BINARY",
+	}
+	PublisherCapability_value = map[string]int32{
+		"PUBLISHER_CAPABILITY_UNSPECIFIED": 0,
+		"PUBLISHER_CAPABILITY_TRUST":       1,
+		"PUBLISHER_CAPABILITY_GRANT":       2,
+		"PUBLISHER_CAPABILITY_BINARY":      3,
+	}
+)
+
+func (x PublisherCapability) Enum() *PublisherCapability {
+	p := new(PublisherCapability)
+	*p = x
+	return p
+}
+
+func (x PublisherCapability) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PublisherCapability) Descriptor() protoreflect.EnumDescriptor {
+	return file_internal_record_recordpb_record_proto_enumTypes[2].Descriptor()
+}
+
+func (PublisherCapability) Type() protoreflect.EnumType {
+	return &file_internal_record_recordpb_record_proto_enumTypes[2]
+}
+
+func (x PublisherCapability) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PublisherCapability.Descriptor instead.
+func (PublisherCapability) EnumDescriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{2}
+}
+
 // Instance says who serves a cell and where. It never says that the instance is alive.
 type Instance struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -286,7 +341,7 @@ type Grant struct {
 	NotBefore    int64        `protobuf:"varint,4,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
 	NotAfter     int64        `protobuf:"varint,5,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
 	Capabilities []Capability `protobuf:"varint,6,rep,packed,name=capabilities,proto3,enum=cell.record.v1.Capability" json:"capabilities,omitempty"`
-	// Random; names the grant where it is revoked.
+	// Random; tells the grant from others for the same peer.
 	Serial        uint64 `protobuf:"varint,7,opt,name=serial,proto3" json:"serial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -416,6 +471,466 @@ func (x *GrantChain) GetEnvelopes() [][]byte {
 	return nil
 }
 
+type Publisher struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// An Ed25519 public key, 32 bytes.
+	Key           []byte                `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Capabilities  []PublisherCapability `protobuf:"varint,2,rep,packed,name=capabilities,proto3,enum=cell.record.v1.PublisherCapability" json:"capabilities,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Publisher) Reset() {
+	*x = Publisher{}
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Publisher) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Publisher) ProtoMessage() {}
+
+func (x *Publisher) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Publisher.ProtoReflect.Descriptor instead.
+func (*Publisher) Descriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Publisher) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Publisher) GetCapabilities() []PublisherCapability {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
+// Trust is one version of what a repository says of the publishers of its cells.
+type Trust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The canonical repository.
+	Repository string `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
+	// From 1 on; 0 is what [trust] in Cell.toml says.
+	Version    uint64       `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Publishers []*Publisher `protobuf:"bytes,3,rep,name=publishers,proto3" json:"publishers,omitempty"`
+	// How many of those who may sign the trust document must sign the next version.
+	Threshold uint32 `protobuf:"varint,4,opt,name=threshold,proto3" json:"threshold,omitempty"`
+	// Unix seconds.
+	Issued  int64 `protobuf:"varint,5,opt,name=issued,proto3" json:"issued,omitempty"`
+	Expires int64 `protobuf:"varint,6,opt,name=expires,proto3" json:"expires,omitempty"`
+	// Peer IDs, binary, and serials of grants, that no longer count.
+	RevokedPeers   [][]byte `protobuf:"bytes,7,rep,name=revoked_peers,json=revokedPeers,proto3" json:"revoked_peers,omitempty"`
+	RevokedSerials []uint64 `protobuf:"varint,8,rep,packed,name=revoked_serials,json=revokedSerials,proto3" json:"revoked_serials,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Trust) Reset() {
+	*x = Trust{}
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trust) ProtoMessage() {}
+
+func (x *Trust) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trust.ProtoReflect.Descriptor instead.
+func (*Trust) Descriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Trust) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *Trust) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Trust) GetPublishers() []*Publisher {
+	if x != nil {
+		return x.Publishers
+	}
+	return nil
+}
+
+func (x *Trust) GetThreshold() uint32 {
+	if x != nil {
+		return x.Threshold
+	}
+	return 0
+}
+
+func (x *Trust) GetIssued() int64 {
+	if x != nil {
+		return x.Issued
+	}
+	return 0
+}
+
+func (x *Trust) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *Trust) GetRevokedPeers() [][]byte {
+	if x != nil {
+		return x.RevokedPeers
+	}
+	return nil
+}
+
+func (x *Trust) GetRevokedSerials() []uint64 {
+	if x != nil {
+		return x.RevokedSerials
+	}
+	return nil
+}
+
+type TrustSignature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The public key, 32 bytes, and its Ed25519 signature over what a libp2p envelope signs, 64 bytes.
+	Key           []byte `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Signature     []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrustSignature) Reset() {
+	*x = TrustSignature{}
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrustSignature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrustSignature) ProtoMessage() {}
+
+func (x *TrustSignature) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrustSignature.ProtoReflect.Descriptor instead.
+func (*TrustSignature) Descriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TrustSignature) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *TrustSignature) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+type SignedTrust struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A Trust.
+	Payload       []byte            `protobuf:"bytes,1,opt,name=payload,proto3" json:"payload,omitempty"`
+	Signatures    []*TrustSignature `protobuf:"bytes,2,rep,name=signatures,proto3" json:"signatures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SignedTrust) Reset() {
+	*x = SignedTrust{}
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SignedTrust) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SignedTrust) ProtoMessage() {}
+
+func (x *SignedTrust) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SignedTrust.ProtoReflect.Descriptor instead.
+func (*SignedTrust) Descriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SignedTrust) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *SignedTrust) GetSignatures() []*TrustSignature {
+	if x != nil {
+		return x.Signatures
+	}
+	return nil
+}
+
+// TrustChain leads from the publishers in Cell.toml to the newest version: each is signed by those whom the one before
+// it names, and by its own.
+type TrustChain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Versions      []*SignedTrust         `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrustChain) Reset() {
+	*x = TrustChain{}
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrustChain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrustChain) ProtoMessage() {}
+
+func (x *TrustChain) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrustChain.ProtoReflect.Descriptor instead.
+func (*TrustChain) Descriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TrustChain) GetVersions() []*SignedTrust {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+// Binaries says what was built from a commit of a cell.
+type Binaries struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Cell     []byte                 `protobuf:"bytes,1,opt,name=cell,proto3" json:"cell,omitempty"`
+	Commit   []byte                 `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`
+	Binaries []*Binary              `protobuf:"bytes,3,rep,name=binaries,proto3" json:"binaries,omitempty"`
+	// Unix seconds.
+	Issued        int64 `protobuf:"varint,4,opt,name=issued,proto3" json:"issued,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Binaries) Reset() {
+	*x = Binaries{}
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Binaries) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Binaries) ProtoMessage() {}
+
+func (x *Binaries) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Binaries.ProtoReflect.Descriptor instead.
+func (*Binaries) Descriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Binaries) GetCell() []byte {
+	if x != nil {
+		return x.Cell
+	}
+	return nil
+}
+
+func (x *Binaries) GetCommit() []byte {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+func (x *Binaries) GetBinaries() []*Binary {
+	if x != nil {
+		return x.Binaries
+	}
+	return nil
+}
+
+func (x *Binaries) GetIssued() int64 {
+	if x != nil {
+		return x.Issued
+	}
+	return 0
+}
+
+type Binary struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Os    string                 `protobuf:"bytes,1,opt,name=os,proto3" json:"os,omitempty"`
+	Arch  string                 `protobuf:"bytes,2,opt,name=arch,proto3" json:"arch,omitempty"`
+	// As `go version` says; empty for what is not built by Go.
+	GoVersion string `protobuf:"bytes,3,opt,name=go_version,json=goVersion,proto3" json:"go_version,omitempty"`
+	// SHA-256, 32 bytes.
+	Sha256 []byte `protobuf:"bytes,4,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// In bytes.
+	Size          int64 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Binary) Reset() {
+	*x = Binary{}
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Binary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Binary) ProtoMessage() {}
+
+func (x *Binary) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_record_recordpb_record_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Binary.ProtoReflect.Descriptor instead.
+func (*Binary) Descriptor() ([]byte, []int) {
+	return file_internal_record_recordpb_record_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Binary) GetOs() string {
+	if x != nil {
+		return x.Os
+	}
+	return ""
+}
+
+func (x *Binary) GetArch() string {
+	if x != nil {
+		return x.Arch
+	}
+	return ""
+}
+
+func (x *Binary) GetGoVersion() string {
+	if x != nil {
+		return x.GoVersion
+	}
+	return ""
+}
+
+func (x *Binary) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *Binary) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
 var File_internal_record_recordpb_record_proto protoreflect.FileDescriptor
 
 const file_internal_record_recordpb_record_proto_rawDesc = "" +
@@ -446,7 +961,46 @@ const file_internal_record_recordpb_record_proto_rawDesc = "" +
 	"\x06serial\x18\a \x01(\x04R\x06serial\"*\n" +
 	"\n" +
 	"GrantChain\x12\x1c\n" +
-	"\tenvelopes\x18\x01 \x03(\fR\tenvelopes*m\n" +
+	"\tenvelopes\x18\x01 \x03(\fR\tenvelopes\"f\n" +
+	"\tPublisher\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12G\n" +
+	"\fcapabilities\x18\x02 \x03(\x0e2#.cell.record.v1.PublisherCapabilityR\fcapabilities\"\x9a\x02\n" +
+	"\x05Trust\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x01 \x01(\tR\n" +
+	"repository\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x129\n" +
+	"\n" +
+	"publishers\x18\x03 \x03(\v2\x19.cell.record.v1.PublisherR\n" +
+	"publishers\x12\x1c\n" +
+	"\tthreshold\x18\x04 \x01(\rR\tthreshold\x12\x16\n" +
+	"\x06issued\x18\x05 \x01(\x03R\x06issued\x12\x18\n" +
+	"\aexpires\x18\x06 \x01(\x03R\aexpires\x12#\n" +
+	"\rrevoked_peers\x18\a \x03(\fR\frevokedPeers\x12'\n" +
+	"\x0frevoked_serials\x18\b \x03(\x04R\x0erevokedSerials\"@\n" +
+	"\x0eTrustSignature\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"g\n" +
+	"\vSignedTrust\x12\x18\n" +
+	"\apayload\x18\x01 \x01(\fR\apayload\x12>\n" +
+	"\n" +
+	"signatures\x18\x02 \x03(\v2\x1e.cell.record.v1.TrustSignatureR\n" +
+	"signatures\"E\n" +
+	"\n" +
+	"TrustChain\x127\n" +
+	"\bversions\x18\x01 \x03(\v2\x1b.cell.record.v1.SignedTrustR\bversions\"\x82\x01\n" +
+	"\bBinaries\x12\x12\n" +
+	"\x04cell\x18\x01 \x01(\fR\x04cell\x12\x16\n" +
+	"\x06commit\x18\x02 \x01(\fR\x06commit\x122\n" +
+	"\bbinaries\x18\x03 \x03(\v2\x16.cell.record.v1.BinaryR\bbinaries\x12\x16\n" +
+	"\x06issued\x18\x04 \x01(\x03R\x06issued\"w\n" +
+	"\x06Binary\x12\x0e\n" +
+	"\x02os\x18\x01 \x01(\tR\x02os\x12\x12\n" +
+	"\x04arch\x18\x02 \x01(\tR\x04arch\x12\x1d\n" +
+	"\n" +
+	"go_version\x18\x03 \x01(\tR\tgoVersion\x12\x16\n" +
+	"\x06sha256\x18\x04 \x01(\fR\x06sha256\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size*m\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rSTATE_SERVING\x10\x01\x12\x12\n" +
@@ -457,7 +1011,12 @@ const file_internal_record_recordpb_record_proto_rawDesc = "" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10CAPABILITY_SERVE\x10\x01\x12\x14\n" +
-	"\x10CAPABILITY_ISSUE\x10\x02B7Z5github.com/cellnode/cellnode/internal/record/recordpbb\x06proto3"
+	"\x10CAPABILITY_ISSUE\x10\x02*\x9c\x01\n" +
+	"\x13PublisherCapability\x12$\n" +
+	" PUBLISHER_CAPABILITY_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aPUBLISHER_CAPABILITY_TRUST\x10\x01\x12\x1e\n" +
+	"\x1aPUBLISHER_CAPABILITY_GRANT\x10\x02\x12\x1f\n" +
+	"\x1bPUBLISHER_CAPABILITY_BINARY\x10\x03B7Z5github.com/cellnode/cellnode/internal/record/recordpbb\x06proto3"
 
 var (
 	file_internal_record_recordpb_record_proto_rawDescOnce sync.Once
@@ -471,23 +1030,36 @@ func file_internal_record_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_internal_record_recordpb_record_proto_rawDescData
 }
 
-var file_internal_record_recordpb_record_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_internal_record_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_internal_record_recordpb_record_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_internal_record_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_internal_record_recordpb_record_proto_goTypes = []any{
-	(State)(0),         // 0: cell.record.v1.State
-	(Capability)(0),    // 1: cell.record.v1.Capability
-	(*Instance)(nil),   // 2: cell.record.v1.Instance
-	(*Grant)(nil),      // 3: cell.record.v1.Grant
-	(*GrantChain)(nil), // 4: cell.record.v1.GrantChain
+	(State)(0),               // 0: cell.record.v1.State
+	(Capability)(0),          // 1: cell.record.v1.Capability
+	(PublisherCapability)(0), // 2: cell.record.v1.PublisherCapability
+	(*Instance)(nil),         // 3: cell.record.v1.Instance
+	(*Grant)(nil),            // 4: cell.record.v1.Grant
+	(*GrantChain)(nil),       // 5: cell.record.v1.GrantChain
+	(*Publisher)(nil),        // 6: cell.record.v1.Publisher
+	(*Trust)(nil),            // 7: cell.record.v1.Trust
+	(*TrustSignature)(nil),   // 8: cell.record.v1.TrustSignature
+	(*SignedTrust)(nil),      // 9: cell.record.v1.SignedTrust
+	(*TrustChain)(nil),       // 10: cell.record.v1.TrustChain
+	(*Binaries)(nil),         // 11: cell.record.v1.Binaries
+	(*Binary)(nil),           // 12: cell.record.v1.Binary
 }
 var file_internal_record_recordpb_record_proto_depIdxs = []int32{
-	0, // 0: cell.record.v1.Instance.state:type_name -> cell.record.v1.State
-	1, // 1: cell.record.v1.Grant.capabilities:type_name -> cell.record.v1.Capability
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	0,  // 0: cell.record.v1.Instance.state:type_name -> cell.record.v1.State
+	1,  // 1: cell.record.v1.Grant.capabilities:type_name -> cell.record.v1.Capability
+	2,  // 2: cell.record.v1.Publisher.capabilities:type_name -> cell.record.v1.PublisherCapability
+	6,  // 3: cell.record.v1.Trust.publishers:type_name -> cell.record.v1.Publisher
+	8,  // 4: cell.record.v1.SignedTrust.signatures:type_name -> cell.record.v1.TrustSignature
+	9,  // 5: cell.record.v1.TrustChain.versions:type_name -> cell.record.v1.SignedTrust
+	12, // 6: cell.record.v1.Binaries.binaries:type_name -> cell.record.v1.Binary
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_internal_record_recordpb_record_proto_init() }
@@ -500,8 +1072,8 @@ func file_internal_record_recordpb_record_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_record_recordpb_record_proto_rawDesc), len(file_internal_record_recordpb_record_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   3,
+			NumEnums:      3,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
