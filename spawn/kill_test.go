@@ -15,7 +15,7 @@ import (
 	"github.com/cellnode/cellnode/manifest"
 )
 
-var kills = flag.Int("kills", 25, "how often TestAKilledBuilderLeavesTheCacheWhole kills")
+var kills = flag.Int("kills", 10, "how often TestAKilledBuilderLeavesTheCacheWhole kills")
 
 // A builder is killed by kill -9 at moments of all kinds. The cache is never wrong, nothing holds its lock, and the next
 // build works.

@@ -30,7 +30,7 @@ func (b *Builder) Target(ctx context.Context, arg string) (*Target, error) {
 		return nil, err
 	}
 	if dep.Path != "" || dep.Clone {
-		return nil, fmt.Errorf("build: cell %s is taken from a working tree (path or clone in Cell.toml), which has no commit to build: start it there with cellnode run, or take the key out", dep.Name)
+		return nil, fmt.Errorf("build: cell %s has no commit to build, for Cell.toml takes it from a working tree (path or clone): start it there with cellnode run, or take the key out", dep.Name)
 	}
 	f, err := b.facts(ctx, dep)
 	if err != nil {

@@ -186,7 +186,7 @@ func (g *cgroup) outOfMemory() bool {
 // removePatience bounds the wait for the kernel to forget the last process of a group.
 const removePatience = 2 * time.Second
 
-// remove takes the group away; its processes have ended.
+// remove takes the group away; its processes have ended. So does what owners have left that were killed.
 func (g *cgroup) remove() {
 	for _, dir := range g.dirs {
 		for wait := time.Millisecond; wait < removePatience; wait *= 2 {
@@ -195,6 +195,7 @@ func (g *cgroup) remove() {
 			}
 			time.Sleep(wait) //allow:sleep a group is busy until its last process is forgotten, and nothing tells of that
 		}
+		clearGroups(filepath.Dir(dir))
 	}
 }
 
