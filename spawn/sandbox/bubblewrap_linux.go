@@ -20,18 +20,19 @@ func (l *launching) bubblewrap() error {
 	}
 	args := []string{
 		"bwrap", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--new-session",
-		"--dev", "/dev", "--proc", "/proc", "--ro-bind", own, own,
-		// This executable may be linked to the system's libraries.
-		"--ro-bind-try", "/lib", "/lib", "--ro-bind-try", "/lib64", "/lib64", "--ro-bind-try", "/usr/lib", "/usr/lib",
+		"--dev", "/dev", "--proc", "/proc",
 	}
+	if l.box.Scratch != "" { // first, for what is seen may lie below it
+		args = append(args, "--size", strconv.FormatInt(l.box.Limits.Disk, 10), "--tmpfs", l.box.Scratch)
+	}
+	args = append(args, "--ro-bind", own, own,
+		// This executable may be linked to the system's libraries.
+		"--ro-bind-try", "/lib", "/lib", "--ro-bind-try", "/lib64", "/lib64", "--ro-bind-try", "/usr/lib", "/usr/lib")
 	if l.order.isolatesNetwork() {
 		args = append(args, "--unshare-net")
 	}
 	for _, b := range l.order.Binds {
 		args = append(args, map[bool]string{false: "--ro-bind", true: "--bind"}[b.Write], b.From, b.To)
-	}
-	if l.box.Scratch != "" {
-		args = append(args, "--size", strconv.FormatInt(l.box.Limits.Disk, 10), "--tmpfs", l.box.Scratch)
 	}
 	l.cmd.Path, l.cmd.Args = path, append(args, "--", own, marker)
 	return nil
