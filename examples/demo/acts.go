@@ -27,8 +27,9 @@ const (
 // consumer have them.
 func (d *demo) startNetwork(ctx context.Context) (err error) {
 	start := time.Now()
-	d.net, err = testnet.Up(ctx, testnet.Config{Publisher: d.signer,
-		Dir: filepath.Join(d.dir, "net"), Binary: d.binary, Nodes: d.nodes,
+	d.net, err = testnet.Up(ctx, testnet.Config{
+		Publisher: d.signer,
+		Dir:       filepath.Join(d.dir, "net"), Binary: d.binary, Nodes: d.nodes,
 		Cells: []testnet.Cell{{Repository: d.work, Tag: tag, Instances: d.serving}},
 	})
 	if err != nil {
