@@ -8,6 +8,8 @@
 //	record    signing domain    payload type
 //	Instance  cell/instance/v1  /cell/instance/1
 //	Grant     cell/grant/v1     /cell/grant/1
+//	Trust     cell/trust/v1     /cell/trust/1
+//	Binaries  cell/bin/v1       /cell/bin/1
 //
 // Whoever reads a record checks the cheap things first and the signature last; the first check that fails decides
 // the Code of the Refusal:
@@ -18,7 +20,9 @@
 //
 // Whether the signer may serve the cell is a second question, which an [Authority] answers by the record's grant: none
 // (E_GRANT), its chain (E_CHAIN), its cell, peer, commit and time (E_CELL, E_PEER, E_COMMIT, E_NOTYET, E_EXPIRED), what it
-// allows (E_CAPS), who signed it (E_ISSUER).
+// allows (E_CAPS), who signed it (E_ISSUER), and whether it was taken back since (E_REVOKED). Who the publishers are is
+// said by Cell.toml and by the trust documents after it (E_TRUST, E_THRESHOLD, E_REPLAY), each signed by several keys
+// outside an envelope, over the bytes that one would have signed.
 //
 // libp2p's own ConsumeTypedEnvelope checks neither the payload type nor that the signer is the peer that the
 // payload names; both are checked here.
