@@ -143,6 +143,11 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 	var calls, failed atomic.Int64
 	done := make(chan struct{})
 	var wg sync.WaitGroup
+	end := sync.OnceFunc(func() {
+		close(done)
+		wg.Wait()
+	})
+	defer end()
 	for range 4 {
 		wg.Go(func() {
 			for {
@@ -181,8 +186,7 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 	for calls.Load() < before+200 && failed.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	close(done)
-	wg.Wait()
+	end()
 	t.Logf("%d calls, %d failed", calls.Load(), failed.Load())
 	await(t, c, "both serve on", lists(one, two))
 

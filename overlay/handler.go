@@ -140,6 +140,7 @@ func (h *handler) Watch(ctx context.Context, hello link.Hello, send func(link.Li
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	w := &trustingWatch{instance: i, known: hello.Trust, send: send}
 	stop := func() {}
 	defer func() { stop() }()
 	var failed error
@@ -150,14 +151,14 @@ func (h *handler) Watch(ctx context.Context, hello link.Hello, send func(link.Li
 		}
 		list := i.changes(events)
 		if first { // these are the members so far
-			list.Full, list.ETag, list.Trust = true, i.etag(), i.newerTrust(hello.Trust)
+			list.Full, list.ETag = true, i.etag()
 		}
-		if failed = send(list); failed != nil {
+		if failed = w.list(list); failed != nil {
 			cancel()
 			return
 		}
 		if first {
-			first, stop = false, i.watchTrust(ctx, send)
+			first, stop = false, w.follow(ctx)
 		}
 	})
 	if failed != nil {
@@ -166,12 +167,31 @@ func (h *handler) Watch(ctx context.Context, hello link.Hello, send func(link.Li
 	return err
 }
 
-// watchTrust sends each newer trust document, from a goroutine of its own, until stop. A client that does not take one is
-// noticed by the next list.
-func (i *Instance) watchTrust(ctx context.Context, send func(link.List) error) (stop func()) {
-	known := i.service.Authority.Version()
+// trustingWatch sends lists to one client, each with the trust document if that is newer than what the client has: what it
+// lets in comes behind it.
+type trustingWatch struct {
+	instance *Instance
+	send     func(link.List) error
+
+	mu    sync.Mutex
+	known uint64 // the version that the client has
+}
+
+func (w *trustingWatch) list(l link.List) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	authority := w.instance.service.Authority
+	if version := authority.Version(); version > w.known {
+		l.Trust, w.known = authority.Chain(), version
+	}
+	return w.send(l)
+}
+
+// follow sends each newer document as soon as there is one, from a goroutine of its own, until stop. A client that does not
+// take it is noticed by the next list.
+func (w *trustingWatch) follow(ctx context.Context) (stop func()) {
 	changed := make(chan struct{}, 1)
-	forget := i.service.Authority.OnChange(func() {
+	forget := w.instance.service.Authority.OnChange(func() {
 		select {
 		case changed <- struct{}{}:
 		default:
@@ -181,15 +201,12 @@ func (i *Instance) watchTrust(ctx context.Context, send func(link.List) error) (
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
-			if document := i.newerTrust(known); document != nil {
-				known = i.service.Authority.Version()
-				if send(link.List{Trust: document}) != nil {
-					return
-				}
-			}
 			select {
 			case <-changed:
 			case <-ctx.Done():
+				return
+			}
+			if w.list(link.List{}) != nil {
 				return
 			}
 		}

@@ -290,7 +290,7 @@ func (t *Tracker) TakeTrust(document []byte) error {
 }
 
 // trust holds what is known to the Authority's document, if that is another than before: whoever may not serve any more is
-// refused at once, and whoever was refused is asked again.
+// refused at once, and everybody else is asked again.
 func (t *Tracker) trust(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -302,13 +302,12 @@ func (t *Tracker) trust(now time.Time) {
 		if e.record == nil {
 			continue
 		}
-		switch err := t.cfg.Authority.Admit(e.record, now); {
-		case err != nil && e.live:
+		if err := t.cfg.Authority.Admit(e.record, now); err != nil && e.live {
 			t.table.failed(e.peer, err, true, now)
 			t.hangUpLocked(e.peer)
-		case err == nil && !e.live:
-			e.due = now
+			continue
 		}
+		e.due = now // a newer record of it may have come too early
 	}
 	t.announceLocked()
 }
