@@ -38,6 +38,7 @@ type Gossip struct {
 	outbounds map[peer.ID]*outbound
 	inbounds  map[peer.ID][]*inbound
 	redials   map[peer.ID]bool // under way
+	hanging   map[peer.ID]bool // whose connections are about to be closed
 	watchers  map[*watcher]bool
 	flushed   chan struct{} // closed when every neighbour has confirmed the leave; nil before Leave
 	closed    bool
@@ -65,7 +66,7 @@ func New(ctx context.Context, cfg Config) (*Gossip, error) {
 	g := &Gossip{
 		cfg: cfg, log: cfg.Log.With("cell", cfg.Cell), wake: make(chan struct{}, 1), machine: machine,
 		outbounds: make(map[peer.ID]*outbound), inbounds: make(map[peer.ID][]*inbound),
-		redials: make(map[peer.ID]bool), watchers: make(map[*watcher]bool),
+		redials: make(map[peer.ID]bool), hanging: make(map[peer.ID]bool), watchers: make(map[*watcher]bool),
 	}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	if err := acceptors.add(cfg.Host, cfg.Cell, g); err != nil {

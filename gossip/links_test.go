@@ -8,6 +8,9 @@ import (
 // A member keeps connections to those it watches, to those who watch it and to a few more, not to all that it has met:
 // here all have met the first.
 func TestConnectionsAreClosedWhenNobodyNeedsThem(t *testing.T) {
+	if testing.Short() {
+		t.Skip("forty hosts; it runs in full without the race detector")
+	}
 	inLab(t, func(t *testing.T, l *lab) {
 		nodes := l.cell(40)
 		defer func() { stopAll(nodes) }()

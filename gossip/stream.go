@@ -27,6 +27,8 @@ const (
 	writeTimeout = 5 * time.Second
 	// helloTimeout bounds the wait for a stream's first frame.
 	helloTimeout = 10 * time.Second
+	// idleConnection is how long a connection without a stream may still be wanted, as by the DHT on the same host.
+	idleConnection = 10 * time.Second
 	// maxInbounds is how many streams one peer may hold open to us; a new one ends the oldest.
 	maxInbounds = 3
 )
@@ -145,7 +147,7 @@ func (g *Gossip) write(o *outbound) {
 			g.log.Debug("stream ended", "peer", o.id, "err", err)
 			m.Broken(now, o.id)
 		}
-		g.hangUp(o.id, nil)
+		g.hangUpLater(o.id)
 	})
 }
 
@@ -232,25 +234,44 @@ func (g *Gossip) serve(s network.Stream, r *bufio.Reader, first *pb.Frame) {
 	if last {
 		g.input(func(now time.Time, m *Machine) {
 			m.Closed(now, from)
-			g.hangUp(from, s)
+			g.hangUpLater(from)
 		})
 	}
 }
 
-// hangUp closes the connections to a peer with whom there is no stream any more, unless somebody else on this host
-// uses or values them: idle connections cost packets, too. A stream that has ended is still there while its handler
-// returns. g.mu is held.
-func (g *Gossip) hangUp(id peer.ID, ended network.Stream) {
-	manager := g.cfg.Host.ConnManager()
-	info := manager.GetTagInfo(id)
-	if g.outbounds[id] != nil || len(g.inbounds[id]) > 0 || manager.IsProtected(id, "") || info != nil && info.Value > 0 {
+// hangUpLater closes the connections to a peer some time after the last stream with it has ended, unless there is another
+// then, or somebody else on this host uses or values them: idle connections cost packets, too. g.mu is held.
+func (g *Gossip) hangUpLater(id peer.ID) {
+	if g.hanging[id] || g.inUse(id) {
 		return
 	}
-	for _, c := range g.cfg.Host.Network().ConnsToPeer(id) {
-		if !slices.ContainsFunc(c.GetStreams(), func(s network.Stream) bool { return s != ended }) {
-			g.wg.Go(func() { c.Close() })
+	g.hanging[id] = true
+	g.wg.Go(func() {
+		select {
+		case <-time.After(idleConnection):
+		case <-g.ctx.Done():
+			return
 		}
-	}
+		g.mu.Lock()
+		delete(g.hanging, id)
+		used := g.inUse(id)
+		g.mu.Unlock()
+		if used {
+			return
+		}
+		for _, c := range g.cfg.Host.Network().ConnsToPeer(id) {
+			if len(c.GetStreams()) == 0 {
+				c.Close()
+			}
+		}
+	})
+}
+
+// inUse reports whether there is a stream with a peer, or a reason to keep the connection. g.mu is held.
+func (g *Gossip) inUse(id peer.ID) bool {
+	manager := g.cfg.Host.ConnManager()
+	info := manager.GetTagInfo(id)
+	return g.outbounds[id] != nil || len(g.inbounds[id]) > 0 || manager.IsProtected(id, "") || info != nil && info.Value > 0
 }
 
 // enter counts a stream in, unless the Gossip has been closed.
