@@ -206,7 +206,7 @@ func askDaemon(ctx context.Context, socket string, r *Resolved, only []string, s
 		q.Publishers, q.Threshold = t.Keys, t.Threshold
 	}
 	if r.Locked != nil && r.Locked.Trust != nil {
-		q.Trust = r.Locked.Trust.Document
+		q.Document = r.Locked.Trust.Document
 	}
 	if r.Locked != nil {
 		q.Seeds = daemon.NewSeeds(r.Locked.Seeds)

@@ -59,13 +59,13 @@ func (a *api) track(q daemon.Query) (*find.Tracker, manifest.Cell, func(), error
 	if err := CheckWays(q.Only); err != nil {
 		return bad(err)
 	}
-	req := find.Request{Cell: cell, Commit: q.Commit, Fingerprint: q.Fingerprint, Publishers: q.Trusts().Text()}
+	req := find.Request{Cell: cell, Commit: q.Commit, Fingerprint: q.Fingerprint, Publishers: q.Trust().Text()}
 	if _, err := req.Authority(); err != nil {
 		return bad(err)
 	}
 	t, done, err := (*Node)(a).Track(req, daemon.ParseSeeds(q.Seeds), q.Only)
-	if err == nil && q.Trust != "" {
-		if err := takeTrust(t, q.Trust); err != nil {
+	if err == nil && q.Document != "" {
+		if err := takeTrust(t, q.Document); err != nil {
 			a.log.Debug("a trust document was not taken", "cell", cell.String(), "err", err)
 		}
 	}

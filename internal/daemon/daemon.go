@@ -37,14 +37,14 @@ type Query struct {
 	Fingerprint string   `json:"fingerprint,omitempty"` // wanted, in hex; empty: any
 	Publishers  []string `json:"publishers,omitempty"`  // keys, as in [trust] keys: only whom they grant it serves; empty: anybody
 	Threshold   int      `json:"threshold,omitempty"`   // as in [trust]; 0: one
-	Trust       string   `json:"trust,omitempty"`       // the newest trust document that the asker knows, base64; empty: none
+	Document    string   `json:"document,omitempty"`    // the newest trust document that the asker knows, base64; empty: none
 	Seeds       []Seed   `json:"seeds,omitempty"`       // what the asker's own files name
 	Only        []string `json:"only,omitempty"`        // the ways to use; empty: all
 	TimeoutMS   int64    `json:"timeout_ms,omitempty"`  // 0: five seconds
 }
 
-// Trusts is the [trust] of the cell; nil where it is open.
-func (q Query) Trusts() *manifest.Trust {
+// Trust is the [trust] of the cell; nil where it is open.
+func (q Query) Trust() *manifest.Trust {
 	if len(q.Publishers) == 0 {
 		return nil
 	}
