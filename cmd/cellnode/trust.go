@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -279,35 +278,25 @@ func (r *revocation) parse() (peers []peer.ID, serials []uint64, err error) {
 }
 
 func newTrustRevoke(g *globals) *cobra.Command {
-	var f trustFlags
-	var r revocation
-	cmd := &cobra.Command{
-		Use:   "revoke --peer PEER | --serial N",
-		Short: "Take grants back: of a peer, or a single one",
-		Args:  noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			peers, serials, err := r.parse()
-			if err != nil {
-				return err
-			}
-			return f.next(cmd, g, func(t *record.Trust) error {
-				t.RevokedPeers = union(t.RevokedPeers, peers)
-				t.RevokedSerials = union(t.RevokedSerials, serials)
-				return nil
-			})
-		},
-	}
-	f.register(cmd)
-	r.register(cmd)
-	return cmd
+	return newRevocation(g, "revoke", "Take grants back: of a peer, or a single one", func(t *record.Trust, peers []peer.ID, serials []uint64) {
+		t.RevokedPeers = union(t.RevokedPeers, peers)
+		t.RevokedSerials = union(t.RevokedSerials, serials)
+	})
 }
 
 func newTrustPardon(g *globals) *cobra.Command {
+	return newRevocation(g, "pardon", "Let grants count again that were revoked", func(t *record.Trust, peers []peer.ID, serials []uint64) {
+		t.RevokedPeers = slices.DeleteFunc(t.RevokedPeers, func(id peer.ID) bool { return slices.Contains(peers, id) })
+		t.RevokedSerials = slices.DeleteFunc(t.RevokedSerials, func(n uint64) bool { return slices.Contains(serials, n) })
+	})
+}
+
+func newRevocation(g *globals, verb, short string, change func(*record.Trust, []peer.ID, []uint64)) *cobra.Command {
 	var f trustFlags
 	var r revocation
 	cmd := &cobra.Command{
-		Use:   "pardon --peer PEER | --serial N",
-		Short: "Let grants count again that were revoked",
+		Use:   verb + " --peer PEER | --serial N",
+		Short: short,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			peers, serials, err := r.parse()
@@ -315,8 +304,7 @@ func newTrustPardon(g *globals) *cobra.Command {
 				return err
 			}
 			return f.next(cmd, g, func(t *record.Trust) error {
-				t.RevokedPeers = slices.DeleteFunc(t.RevokedPeers, func(id peer.ID) bool { return slices.Contains(peers, id) })
-				t.RevokedSerials = slices.DeleteFunc(t.RevokedSerials, func(n uint64) bool { return slices.Contains(serials, n) })
+				change(t, peers, serials)
 				return nil
 			})
 		},
@@ -511,65 +499,4 @@ func readTrust(path string) (*record.TrustChain, error) {
 		return nil, usage("trust document: %s: %w", path, err)
 	}
 	return document, nil
-}
-
-// shownTrust is what the trust commands print.
-type shownTrust struct {
-	Cell       string           `json:"cell"`
-	Version    uint64           `json:"version"` // 0: what Cell.toml says
-	Threshold  int              `json:"threshold"`
-	Expires    *time.Time       `json:"expires,omitempty"`
-	Publishers []shownPublisher `json:"publishers"`
-	Revoked    struct {
-		Peers   []string `json:"peers"`
-		Serials []uint64 `json:"serials"`
-	} `json:"revoked"`
-	File string `json:"file,omitempty"` // that it was written to
-	Told int    `json:"told,omitempty"` // live instances that took it
-}
-
-type shownPublisher struct {
-	Key string   `json:"key"`
-	May []string `json:"may"` // sign
-}
-
-func newShownTrust(cell manifest.Cell, t record.Trust, file string, told int) *shownTrust {
-	s := &shownTrust{Cell: cell.String(), Version: t.Version, Threshold: t.Threshold, Publishers: []shownPublisher{}, File: file, Told: told}
-	if t.Version > 0 {
-		expires := t.Expires.UTC()
-		s.Expires = &expires
-	}
-	for _, p := range t.Publishers {
-		shown := shownPublisher{Key: p.Key, May: []string{}}
-		for _, c := range p.Capabilities {
-			shown.May = append(shown.May, c.String())
-		}
-		s.Publishers = append(s.Publishers, shown)
-	}
-	s.Revoked.Peers, s.Revoked.Serials = []string{}, append([]uint64{}, t.RevokedSerials...)
-	for _, id := range t.RevokedPeers {
-		s.Revoked.Peers = append(s.Revoked.Peers, id.String())
-	}
-	return s
-}
-
-func (s *shownTrust) text(w io.Writer) error {
-	until := "as Cell.toml says"
-	if s.Expires != nil {
-		until = "valid until " + s.Expires.Format(time.DateOnly)
-	}
-	fmt.Fprintf(w, "%s  version %d, %s; %d of %d must sign the next\n", s.Cell, s.Version, until, s.Threshold, len(s.Publishers))
-	for _, p := range s.Publishers {
-		fmt.Fprintf(w, "  %s  may sign %s\n", p.Key, strings.Join(p.May, ", "))
-	}
-	for _, id := range s.Revoked.Peers {
-		fmt.Fprintf(w, "  revoked: peer %s\n", id)
-	}
-	for _, serial := range s.Revoked.Serials {
-		fmt.Fprintf(w, "  revoked: grant %d\n", serial)
-	}
-	if s.Told > 0 {
-		fmt.Fprintf(w, "%d live instances have it and pass it on\n", s.Told)
-	}
-	return nil
 }
