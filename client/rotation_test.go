@@ -121,23 +121,15 @@ func call(conn net.Conn, err error) error {
 	return err
 }
 
-// known polls what the client knows until it is as wanted: a record that is only renewed is no change that Watch tells of.
-func known(t *testing.T, c *Client, want func([]find.Instance) bool) Found {
+// poll waits for what no event tells of: a counter, or a record that is only renewed.
+func poll(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	ctx := within(t)
-	s, err := c.cell(ctx, "exchange")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		f := Found{s.Cell, s.tracker.Snapshot()}
-		if want(f.Instances) {
-			return f
-		}
+	for !done() {
 		if ctx.Err() != nil {
-			t.Fatalf("known: %+v", f.Instances)
+			t.Fatalf("%s: not in time", what)
 		}
-		time.Sleep(time.Millisecond) //allow:sleep a record that is only renewed is no event to wait for
+		time.Sleep(time.Millisecond) //allow:sleep nothing tells of a counter or of a record that is only renewed
 	}
 }
 
@@ -189,23 +181,25 @@ func TestKeysRotateUnderLoad(t *testing.T) {
 		n.Publishers = append(n.Publishers, record.Publisher{Key: keyText(t, fresh), Capabilities: record.PublisherCapabilities()})
 	}, old)
 	for _, i := range []*instance{one, two} {
-		for atTwo.Version() < 1 {
-			time.Sleep(time.Millisecond)
-		}
+		poll(t, "the first document is known", func() bool { return atTwo.Version() >= 1 })
 		if err := i.SetGrant(p.grant(fresh, i.Node.ID())); err != nil {
 			t.Fatal(err)
 		}
 	}
-	granted := known(t, c, func(list []find.Instance) bool {
-		return lists(one, two)(list) && !slices.ContainsFunc(list, func(i find.Instance) bool {
+	s, err := c.cell(within(t), "exchange")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var granted Found
+	poll(t, "both are known by their new grants", func() bool {
+		granted = Found{s.Cell, s.tracker.Snapshot()}
+		return lists(one, two)(granted.Instances) && !slices.ContainsFunc(granted.Instances, func(i find.Instance) bool {
 			return !bytes.Equal(i.Record.Grant, one.Record().Grant) && !bytes.Equal(i.Record.Grant, two.Record().Grant)
 		})
 	})
 	before := calls.Load()
 	p.amend(c, granted, func(n *record.Trust) { n.Publishers = n.Publishers[1:] }, old, fresh)
-	for calls.Load() < before+200 && failed.Load() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	poll(t, "two hundred calls more", func() bool { return calls.Load() >= before+200 || failed.Load() > 0 })
 	end()
 	t.Logf("%d calls, %d failed", calls.Load(), failed.Load())
 	await(t, c, "both serve on", lists(one, two))
