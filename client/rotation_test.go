@@ -129,7 +129,7 @@ func poll(t *testing.T, what string, done func() bool) {
 		if ctx.Err() != nil {
 			t.Fatalf("%s: not in time", what)
 		}
-		time.Sleep(time.Millisecond) //allow:sleep nothing tells of a counter or of a record that is only renewed
+		time.Sleep(time.Millisecond)
 	}
 }
 
