@@ -12,8 +12,10 @@ SOAK     ?= 11m
 # every test in full.
 PLAIN    := /(manifest|codegen|cmd|examples|simulations|spawn|testnet|internal/lint|internal/record|internal/source)(/|$$)
 RACE     := $(filter 1,$(shell go env CGO_ENABLED))
+# Tests with many processes that watch the clock: they have the machine to themselves, as its users would.
+ALONE    := /(examples/datapath|testnet)(/|$$)
 
-.PHONY: bench-liveness help build check test fmt format vet staticcheck race plain example cross demo sim fuzz soak test-long test-netns generate clean
+.PHONY: bench-choice bench-datapath bench-liveness help build check test fmt format vet staticcheck race plain example cross demo sim fuzz soak test-long test-netns generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -46,7 +48,8 @@ race: ## tests of the packages with goroutines, under the race detector
 	$(if $(RACE),tools/race.sh -short -vet=off -timeout 10m -- $$(go list ./... | grep -vE '$(PLAIN)'))
 
 plain: ## every test in full, without the race detector
-	go test -vet=off -timeout 10m ./...
+	go test -vet=off -timeout 10m $$(go list ./... | grep -vE '$(ALONE)')
+	go test -vet=off -timeout 10m -p 1 $$(go list ./... | grep -E '$(ALONE)')
 
 example: ## tests of the modules of their own: the example, and liveness beside memberlist
 	@for m in $(NESTED); do go -C $$m test -vet=off ./... || exit 1; done
@@ -65,8 +68,15 @@ sim: ## the simulations at full size: real nodes, then the study, to be continue
 bench-%: ## benchmarks of one room, such as bench-gossip
 	go test -run '^$$' -bench . -benchmem -vet=off ./$*/...
 
+bench-choice: ## choice of instance: a pick, gRPC's own policies beside ours, scaling out and back; two minutes
+	go test -run '^$$' -bench . -benchmem -vet=off ./internal/choice
+	go test -run '^$$' -bench 'Choice|Scale' -benchtime 3x -timeout 20m -vet=off -v ./client/cellgrpc
+
 bench-liveness: ## liveness beside memberlist: the rows that are missing, then table and plot in docs; an hour
 	go -C simulations/anchors run . -write ../../docs
+
+bench-datapath: build ## calls on each path beside plain gRPC: the rounds that are missing, then tables in docs; 10 min
+	go build -o bin/ ./examples/datapath && bin/datapath -results datapath.jsonl -rounds 30 -write docs
 
 fuzz: ## every fuzz test for FUZZTIME (20s)
 	tools/fuzz.sh $(FUZZTIME)
@@ -75,7 +85,8 @@ soak: ## what 64 idle instances cost, for SOAK (11m)
 	go build -o bin/ ./cmd/cellnode ./examples/soak && tools/soak.sh $(SOAK)
 
 test-long: ## the real command in scripts that take minutes, and killed 1,000 times at changes of the disk
-	go test -count=1 -timeout 60m -vet=off -v -run 'TestLongScripts|TestKilledAtAnyChange' ./cmd/cellnode -args -long
+	go test -count=1 -timeout 60m -vet=off -v -run 'TestLongScripts|KilledAtAnyChange' ./cmd/cellnode -args -long
+	go test -count=1 -timeout 30m -vet=off -v -run TestKilledProxies ./overlay/sidecar -args -kills 1000
 
 test-netns: ## tests in Linux network namespaces, with delay, loss and partitions
 	@unshare -Urn true || { echo "network namespaces are not allowed here: see man unshare"; exit 1; }

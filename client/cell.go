@@ -26,6 +26,8 @@ type Found struct {
 type cell struct {
 	*Resolved
 	tracker *find.Tracker
+	chooser *chooser
+	ended   <-chan struct{} // by close
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 }
@@ -33,13 +35,13 @@ type cell struct {
 // start begins to look for a cell, for a Dial if it is urgent.
 func (c *Client) start(r *Resolved, authority *record.Authority, ways []find.Way, urgent bool) *cell {
 	ctx, stop := context.WithCancel(context.Background())
-	s := &cell{Resolved: r, stop: stop}
+	s := &cell{Resolved: r, chooser: newChooser(), ended: ctx.Done(), stop: stop}
 	follow := 2
 	if !c.uses(find.List) {
 		follow = -1
 	}
 	s.tracker = find.New(find.Config{
-		Request: r.request(), Authority: authority, Ways: ways, Dialer: c.dialer, Follow: follow, Urgent: urgent, Log: c.log,
+		Request: r.request(), Authority: authority, Ways: ways, Dialer: c.dialer, Interfaces: cellInterfaces{c, r}, Follow: follow, Urgent: urgent, Log: c.log,
 	})
 	if c.home != nil && c.uses(find.Cache) {
 		s.wg.Go(func() { c.keepCache(ctx, s) })
@@ -62,8 +64,13 @@ func (c *Client) uses(way string) bool {
 
 // ways are the ways of finding that the configuration leaves open, the nearest and cheapest first.
 func (c *Client) ways(r *Resolved) []find.Way {
+	var near *nearness
+	if r.Policy.AutoSpawn && !c.cfg.NoSpawn && c.home != nil && c.uses(find.Local) {
+		near = newNearness(r.Policy)
+		near.only = r.Path != ""
+	}
 	all := []find.Way{
-		{Name: find.Local, Run: func(_ context.Context, sink find.Sink) error { return c.localWay(r, sink) }},
+		{Name: find.Local, Run: func(ctx context.Context, sink find.Sink) error { return c.localWay(ctx, r, near, sink) }},
 		{Name: find.Seed, Run: func(ctx context.Context, sink find.Sink) error { return c.seedWay(ctx, r, sink) }},
 		{Name: find.Cache, Run: func(_ context.Context, sink find.Sink) error { return c.cacheWay(r, find.Cache, sink) }},
 	}
@@ -77,6 +84,9 @@ func (c *Client) ways(r *Resolved) []find.Way {
 		ways = append(ways, find.Way{Name: find.List, Run: func(_ context.Context, sink find.Sink) error {
 			return c.entryWay(r, sink)
 		}})
+	}
+	if near != nil {
+		ways = append(ways, c.spawnWay(r, near))
 	}
 	return ways
 }
@@ -119,12 +129,13 @@ func (c *Client) entryWay(r *Resolved, sink find.Sink) error {
 	return c.cacheWay(r, find.List, sink)
 }
 
-// localWay names the services of this machine whose node holds its lock.
-func (c *Client) localWay(r *Resolved, sink find.Sink) error {
+// localWay names the services of this machine whose node holds its lock, but for those that were started for want of a near
+// one when there is one.
+func (c *Client) localWay(ctx context.Context, r *Resolved, near *nearness, sink find.Sink) error {
 	running, err := c.home.Running() // with an error, the rest
-	cid, req := r.Cell.ID().String(), r.request()
+	cid := r.Cell.ID().String()
 	for _, s := range running {
-		if s.CID != cid || fits(req, s) != nil {
+		if s.CID != cid || c.fits(ctx, r, s) != nil || near.gaveUp() && s.Spawned != nil && s.Spawned.API != "" {
 			continue
 		}
 		id, decodeErr := peer.Decode(s.Peer)

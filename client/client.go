@@ -40,6 +40,11 @@ type Config struct {
 	// Only restricts the ways of finding: seed, cache, list, dht, mdns, local; empty means all. With list alone, the
 	// instances that Cell.lock and the cache name are asked for their lists.
 	Only []string
+	// NoSpawn starts no cell here, whatever its policy says: for programs that only look.
+	NoSpawn bool
+	// Daemon is the command that starts the machine's node where a cell is to be started here and no node is installed, the
+	// program first; empty: none.
+	Daemon []string
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -54,6 +59,8 @@ type Client struct {
 	dialer *link.Dialer
 	node   *lazyNode
 	log    *slog.Logger
+
+	verdicts verdicts
 
 	mu     sync.Mutex
 	names  map[string]*cell       // by what a call named it
@@ -76,6 +83,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("client: Config.Only: %w", err)
 	}
 	c := &Client{cfg: cfg, log: cfg.Log, names: map[string]*cell{}, cells: map[find.Request]*cell{}}
+	c.verdicts.slots = make(chan struct{}, maxComparing)
 	var err error
 	if c.home, err = openHome(cfg.Home); err != nil {
 		return nil, err
@@ -83,10 +91,10 @@ func New(cfg Config) (*Client, error) {
 	if err := c.openSource(); err != nil {
 		return nil, err
 	}
-	if c.dialer, err = link.NewDialer(link.DialerConfig{Warm: find.Warm, Log: cfg.Log}); err != nil {
+	c.node = newLazyNode(c.home, cfg.Log)
+	if c.dialer, err = link.NewDialer(link.DialerConfig{Warm: find.Warm, DialNode: c.node.stream, Log: cfg.Log}); err != nil {
 		return nil, errors.Join(err, c.removeSpare())
 	}
-	c.node = newLazyNode(c.home, cfg.Log)
 	return c, nil
 }
 
@@ -108,18 +116,7 @@ func (c *Client) close() error {
 		wg.Go(s.close)
 	}
 	wg.Wait()
-	return errors.Join(c.node.close(), c.dialer.Close(), c.removeSpare())
-}
-
-// Dial opens a connection to the nearest live instance of a cell. Where none can be found it returns a *NoneError,
-// which says what each way of finding answered.
-func (c *Client) Dial(ctx context.Context, name string) (net.Conn, error) {
-	s, err := c.cellFor(ctx, name, true)
-	if err != nil {
-		return nil, err
-	}
-	conn, _, err := s.tracker.Dial(ctx)
-	return conn, err
+	return errors.Join(c.dialer.Close(), c.node.close(), c.removeSpare())
 }
 
 // DialPeer opens a connection to the one instance of a cell with this peer ID.

@@ -22,7 +22,7 @@ func (c *Client) Explain(ctx context.Context, name string) (daemon.Explanation, 
 		return daemon.Explanation{}, Found{}, err
 	}
 	known, accounts, err := s.tracker.Explain(ctx)
-	for _, passed := range c.passedOver(s.Resolved) {
+	for _, passed := range c.passedOver(ctx, s.Resolved) {
 		if !slices.ContainsFunc(accounts, func(a find.Account) bool { return a.Peer == passed.Peer }) {
 			accounts = append(accounts, passed)
 		}
@@ -32,7 +32,7 @@ func (c *Client) Explain(ctx context.Context, name string) (daemon.Explanation, 
 
 // passedOver are the services of the cell on this machine that the local way leaves out, as they run something else than
 // is wanted.
-func (c *Client) passedOver(r *Resolved) (list []find.Account) {
+func (c *Client) passedOver(ctx context.Context, r *Resolved) (list []find.Account) {
 	if c.home == nil || !c.uses(find.Local) {
 		return nil
 	}
@@ -42,7 +42,7 @@ func (c *Client) passedOver(r *Resolved) (list []find.Account) {
 		if err != nil || s.CID != r.Cell.ID().String() {
 			continue
 		}
-		if err := fits(r.request(), s); err != nil {
+		if err := c.fits(ctx, r, s); err != nil {
 			list = append(list, find.Account{
 				Instance: find.Instance{
 					Peer: id, Path: find.Local, Commit: s.Commit, Fingerprint: s.Fingerprint, Socket: s.Socket,
@@ -55,12 +55,19 @@ func (c *Client) passedOver(r *Resolved) (list []find.Account) {
 	return list
 }
 
-// fits says whether a service of this machine runs what is wanted.
-func fits(req find.Request, s home.Running) error {
+// fits says whether a service of this machine runs what is wanted, or what is as good (see find.Interfaces).
+func (c *Client) fits(ctx context.Context, r *Resolved, s home.Running) error {
+	req := r.request()
 	switch {
 	case req.Fingerprint != "" && s.Fingerprint != req.Fingerprint:
-		return fmt.Errorf("client: the service on this machine has another interface: want %s, runs %s", req.Fingerprint, orNone(s.Fingerprint))
-	case req.Commit != "" && s.Commit != req.Commit:
+		const text = "client: the service on this machine has another interface: want %s, runs %s"
+		if s.Fingerprint == "" {
+			return fmt.Errorf(text, req.Fingerprint, "none")
+		}
+		if err := (cellInterfaces{c, r}).Compare(ctx, req.Fingerprint, s.Fingerprint, nil); err != nil {
+			return fmt.Errorf(text+": %w", req.Fingerprint, s.Fingerprint, err)
+		}
+	case req.Fingerprint == "" && req.Commit != "" && s.Commit != req.Commit:
 		return fmt.Errorf("client: the service on this machine runs another commit: want %s, runs %s", req.Commit, orNone(s.Commit))
 	case s.Socket == "":
 		return errors.New("client: the service on this machine has no socket yet")

@@ -38,10 +38,11 @@ func (c *Client) Forward(ctx context.Context, l net.Listener, name string) error
 func (c *Client) forwardOne(ctx context.Context, local net.Conn, name string) {
 	dialCtx, cancel := context.WithTimeout(ctx, forwardDialTimeout)
 	defer cancel()
+	local = pipe.Arm(local)
 	remote, err := c.Dial(dialCtx, name)
 	if err != nil {
 		c.log.Error("connection not forwarded", "cell", name, "err", err)
-		local.Close()
+		pipe.Abort(local, err)
 		return
 	}
 	if err := pipe.Join(ctx, local, remote); err != nil && !errors.Is(err, context.Canceled) {

@@ -78,6 +78,24 @@ func serve(t testing.TB, name string, known ...*instance) *instance {
 
 func serveCell(t testing.TB, cell manifest.Cell, name string, known ...*instance) *instance {
 	t.Helper()
+	return serveWith(t, cell, echo(name), known...)
+}
+
+// serveWith starts an instance that handles connections in a way of its own.
+func serveWith(t testing.TB, cell manifest.Cell, handle func(context.Context, net.Conn), known ...*instance) *instance {
+	t.Helper()
+	n := newNode(t)
+	i, err := n.Serve(t.Context(), overlay.Service{Cell: cell, Commit: commit, Handle: handle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.Meet(seeds(known...))
+	return &instance{n, i}
+}
+
+// newNode is one that can serve, on loopback, without a DHT.
+func newNode(t testing.TB) *overlay.Node {
+	t.Helper()
 	n, err := overlay.New(t.Context(), overlay.Config{Key: newKey(t), NoDHT: true, Listen: []ma.Multiaddr{
 		ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1"), ma.StringCast("/ip4/127.0.0.1/tcp/0/tls"),
 	}})
@@ -85,12 +103,7 @@ func serveCell(t testing.TB, cell manifest.Cell, name string, known ...*instance
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { n.Close() })
-	i, err := n.Serve(t.Context(), overlay.Service{Cell: cell, Commit: commit, Handle: echo(name)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	i.Meet(seeds(known...))
-	return &instance{n, i}
+	return n
 }
 
 func newKey(t testing.TB) crypto.PrivKey {

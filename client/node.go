@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/find"
 	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/internal/link"
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -22,6 +24,9 @@ import (
 type Node interface {
 	// Ways returns the node's ways of finding a cell. Seeds are instances that may know it.
 	Ways(cell manifest.Cell, seeds []manifest.Seed) []find.Way
+	// Stream opens a stream of cell/1 to a peer that cannot be dialled, on a direct connection that it is asked for at a
+	// relay.
+	Stream(ctx context.Context, id peer.ID, circuit ma.Multiaddr) (net.Conn, error)
 	// Close ends the node, if it is this process's.
 	Close() error
 }
@@ -154,6 +159,21 @@ func (l *lazyNode) run(ctx context.Context, name string, r *Resolved, sink find.
 	return errors.New("switched off in config.toml")
 }
 
+// stream has a node open a stream of cell/1: the machine's if one runs, else the one of this process.
+func (l *lazyNode) stream(ctx context.Context, id peer.ID, circuit ma.Multiaddr) (net.Conn, error) {
+	if socket := daemonSocket(l.home); socket != "" {
+		return daemon.NewClient(socket).Stream(ctx, id, circuit)
+	}
+	if nodeMaker() == nil {
+		return nil, link.ErrNoNode
+	}
+	node, err := l.embeddedNode(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return node.Stream(ctx, id, circuit)
+}
+
 // daemonAuto reports whether the machine's node is to be looked for.
 func daemonAuto() bool {
 	v := os.Getenv("CELL_DAEMON")
@@ -200,8 +220,7 @@ func answers(path string) bool {
 func askDaemon(ctx context.Context, socket string, r *Resolved, only []string, sink find.Sink) error {
 	c := daemon.NewClient(socket)
 	defer c.Close()
-	req := r.request()
-	q := daemon.Query{Repository: r.Cell.URL(), Tag: r.Cell.Tag, Commit: req.Commit, Fingerprint: req.Fingerprint, Only: only}
+	q := daemon.Query{Repository: r.Cell.URL(), Tag: r.Cell.Tag, Only: only} // what runs there is judged here
 	if t := r.trust(); t != nil {
 		q.Publishers, q.Threshold = t.Keys, t.Threshold
 	}

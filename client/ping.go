@@ -16,7 +16,7 @@ import (
 type Pong struct {
 	Peer  peer.ID
 	RTT   time.Duration // the least of a few exchanges on one connection
-	Path  string        // tcp, quic or local
+	Path  string        // tcp, quic, libp2p or local
 	State record.State
 	Err   error
 }

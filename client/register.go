@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
+	"github.com/cellnode/cellnode/client/cellproto"
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -19,13 +20,38 @@ type Registration struct {
 	Name        string // the local name of the cell, as in Cell.toml
 	Repository  string // canonical, see manifest.Cell
 	Tag         string
-	Git         string // where the repository is fetched from; empty: as manifest.Cell.URL says
-	Commit      string // that instances are to run, 40 or 64 hex digits; empty: any
-	Fingerprint string // of the interface, 64 hex digits; empty: the cell declares none
-	Trust       *Trust // who may serve; nil: the cell was open
-	MaxLatency  time.Duration
-	AllowOpen   bool // the consumer takes the cell although it is open
+	Git         string        // where the repository is fetched from; empty: as manifest.Cell.URL says
+	Commit      string        // that instances are to run, 40 or 64 hex digits; empty: any
+	Fingerprint string        // of the interface, 64 hex digits; empty: the cell declares none
+	Interface   *Interface    // that Fingerprint names; nil: instances with another one are not compared
+	Trust       *Trust        // who may serve; nil: the cell was open
+	MaxLatency  time.Duration // the best round trip above it is too far; 0: no limit; negative: max_latency_ms = 0, every one is
+	AllowOpen   bool          // the consumer takes the cell although it is open
+	AutoSpawn   bool          // none within MaxLatency: the machine's node starts one here
+	Share       bool          // and what it starts serves other machines too
+	NoSandbox   bool          // even where there is no sandbox
+	Binary      string        // what is done with ready-made binaries, as in Cell.toml; empty: verify
 	Seeds       []Seed
+}
+
+// Interface is the interface that a generated package was made from: what the instances of later ones are compared with.
+type Interface struct {
+	Package string   // import path, see cellproto.In
+	Files   []string // names of the interface files in it
+	Opaque  []string // SHA-256, hex, of each interface file that is not protobuf
+}
+
+// set looks the interface up. The package registers its files while the program starts, so this comes later.
+func (i *Interface) set() (manifest.InterfaceSet, error) {
+	set := manifest.InterfaceSet{Opaque: i.Opaque}
+	for _, name := range i.Files {
+		f, err := cellproto.In(i.Package).FindFileByPath(name)
+		if err != nil {
+			return set, fmt.Errorf("client: package %s has no interface file %s: generate it again", i.Package, name)
+		}
+		set.Files = append(set.Files, f)
+	}
+	return set, nil
 }
 
 // Trust names the publishers of a cell.
@@ -103,9 +129,18 @@ func (r *Registration) resolve() (*Resolved, error) {
 		return nil, fmt.Errorf("client: registered cell %q: %s: generate its package again", r.Name, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	out := &Resolved{Name: r.Name, Cell: cell, Git: locked.Git, Locked: &locked}
-	out.Policy.AllowOpen = r.AllowOpen
-	if r.MaxLatency > 0 {
-		out.Policy.MaxLatency = &r.MaxLatency
+	if r.Interface != nil {
+		out.Interface = r.Interface.set
+	}
+	out.Policy.AllowOpen, out.Policy.AutoSpawn = r.AllowOpen, r.AutoSpawn
+	out.Policy.Binary = r.Binary
+	out.Policy.Share = r.Share
+	if r.NoSandbox {
+		out.Policy.Sandbox = "none"
+	}
+	if r.MaxLatency != 0 {
+		limit := max(0, r.MaxLatency)
+		out.Policy.MaxLatency = &limit
 	}
 	return out, nil
 }

@@ -22,7 +22,7 @@ func exampleRegistration() Registration {
 	return Registration{
 		Name: "exchange", Repository: "cell-hub.acme.com/acme/exchange", Tag: "v1.3.0", Commit: strings.Repeat("a1", 20),
 		Fingerprint: strings.Repeat("c3", 32), Trust: &Trust{Keys: []string{"ed25519:x"}, Threshold: 1, Version: 3},
-		MaxLatency: 500 * time.Millisecond, AllowOpen: true,
+		MaxLatency: 500 * time.Millisecond, AllowOpen: true, Share: true,
 		Seeds: []Seed{{Peer: "12D3KooWA1b5mmeh9Q87eNCJbBEcKSDV6PDbQ6EkHNMxZpGJUk2L", Addrs: []string{"/ip4/203.0.113.7/tcp/40000/tls"}}},
 	}
 }
@@ -41,8 +41,27 @@ func TestARegisteredCellNeedsNoCellToml(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.Locked == nil || r.Locked.Commit != strings.Repeat("a1", 20) || len(r.Locked.Seeds) != 1 || r.Locked.Trust.Version != 3 ||
-			r.Git != "https://cell-hub.acme.com/acme/exchange" || !r.Policy.AllowOpen || *r.Policy.MaxLatency != 500*time.Millisecond {
+			r.Git != "https://cell-hub.acme.com/acme/exchange" || !r.Policy.AllowOpen || !r.Policy.Share || *r.Policy.MaxLatency != 500*time.Millisecond {
 			t.Errorf("%s resolves to %+v", name, r)
+		}
+	}
+}
+
+// max_latency_ms = 0 says that every instance elsewhere is too far, which is not the same as no limit.
+func TestARegisteredLimitOfZeroIsOne(t *testing.T) {
+	for written, want := range map[time.Duration]string{-1: "0s", 0: "none", time.Second: "1s"} {
+		r := exampleRegistration()
+		r.MaxLatency = written
+		got, err := r.resolve()
+		if err != nil {
+			t.Fatal(err)
+		}
+		limit := "none"
+		if got.Policy.MaxLatency != nil {
+			limit = got.Policy.MaxLatency.String()
+		}
+		if limit != want {
+			t.Errorf("%v means %s, want %s", written, limit, want)
 		}
 	}
 }

@@ -21,7 +21,11 @@ type Resolved struct {
 	Policy manifest.Policy
 	Locked *manifest.LockedCell // nil without a Cell.lock that names the cell
 	File   string               // the Cell.toml, or empty
+	Path   string               // the working tree that Cell.toml takes the cell from, absolute; empty: none
 	Notes  []string             // what a person should know of that file, one line each
+
+	// Interface returns the wanted interface; nil: it is looked up in the home directory, and in the repository.
+	Interface func() (manifest.InterfaceSet, error)
 
 	read *manifest.Trust // what the repository says at the tag, where no lock says it
 }
@@ -145,6 +149,9 @@ func resolveIn(path, name string) (*Resolved, error) {
 		return nil, fmt.Errorf("client: %s names no cell %q%s: add [cell.%s] with git and tag", path, name, others(file), name)
 	}
 	r := &Resolved{Name: name, Cell: dep.Cell, Git: dep.Git, Policy: dep.Policy, File: path, Notes: file.Notes}
+	if r.Path = dep.Path; r.Path != "" && !filepath.IsAbs(r.Path) {
+		r.Path = filepath.Join(filepath.Dir(path), r.Path)
+	}
 	if r.Locked, err = readLock(filepath.Join(filepath.Dir(path), "Cell.lock"), dep); err != nil {
 		return nil, err
 	}

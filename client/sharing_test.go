@@ -6,18 +6,27 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	ma "github.com/multiformats/go-multiaddr"
+
 	"github.com/cellnode/cellnode/internal/find"
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
+	"github.com/cellnode/cellnode/overlay"
 )
 
 func TestCallersOfACellShareOneTracker(t *testing.T) {
-	const cells = 50
+	cells := 50
+	if testing.Short() {
+		cells = 10 // a hundred handshakes at once take seconds under the race detector
+	}
 	a := serve(t, "a")
 	dir := t.TempDir()
 	var toml string
@@ -62,6 +71,80 @@ func TestCallersOfACellShareOneTracker(t *testing.T) {
 	if len(c.cells) != cells || len(c.names) != cells {
 		t.Errorf("%d trackers for %d names", len(c.cells), len(c.names))
 	}
+}
+
+// Each cell has a tracker, and nothing else of its own: one UDP socket and one list of warm connections serve them all.
+func TestFiftyCellsShareAClient(t *testing.T) {
+	const cells = 50
+	n, err := overlay.New(t.Context(), overlay.Config{Key: newKey(t), NoDHT: true, Listen: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/udp/0/quic-v1")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { n.Close() })
+	dir := t.TempDir()
+	var toml string
+	var lock manifest.Lock
+	for i := range cells {
+		cell := manifest.Cell{Repository: "cell-hub.acme.com/acme/exchange", Tag: fmt.Sprintf("v2.%d", i)}
+		if _, err := n.Serve(t.Context(), overlay.Service{Cell: cell, Commit: commit, Handle: echo("a")}); err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("cell-%d", i)
+		toml += fmt.Sprintf("[cell.%s]\ngit = %q\ntag = %q\n[cell.%s.policy]\nallow_open = true\n", name, cell.URL(), cell.Tag, name)
+		lock.Cells = append(lock.Cells, manifest.LockedCell{
+			Name: name, Cell: cell, Git: cell.URL(), Commit: commit, Seeds: []manifest.Seed{{Peer: n.ID(), Addrs: n.Listening()}},
+		})
+	}
+	data, err := lock.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "Cell.toml"), toml)
+	write(t, filepath.Join(dir, "Cell.lock"), string(data))
+	c := newClient(t, Config{Dir: dir, Only: []string{find.Seed}})
+	if c.source, err = source.New(source.Config{CacheDir: t.TempDir(), Offline: true}); err != nil {
+		t.Fatal(err)
+	}
+	before := inUse(t)
+	for i := range cells {
+		conn, err := c.Dial(within(t), fmt.Sprintf("cell-%d", i))
+		hear(t, conn, err)
+	}
+	after := inUse(t)
+	t.Logf("each of %d cells has %d goroutines and %d KiB, here and at the instance", cells, (after.goroutines-before.goroutines)/cells, (after.heap-before.heap)/cells>>10)
+	if got := after.goroutines - before.goroutines; got > 8*cells {
+		t.Errorf("%d goroutines more", got)
+	}
+	if got := after.heap - before.heap; got > 128<<10*cells {
+		t.Errorf("%d bytes more", got)
+	}
+	if got := after.sockets - before.sockets; got > 2 { // one for each IP version
+		t.Errorf("%d sockets more", got)
+	}
+}
+
+// usage is what a process has in use.
+type usage struct{ goroutines, heap, sockets int }
+
+func inUse(t *testing.T) usage {
+	t.Helper()
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	u := usage{goroutines: runtime.NumGoroutine(), heap: int(m.HeapAlloc)}
+	if runtime.GOOS != "linux" {
+		return u
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(filepath.Join("/proc/self/fd", fd.Name())); err == nil && strings.HasPrefix(to, "socket:") {
+			u.sockets++
+		}
+	}
+	return u
 }
 
 func TestOneCellWrittenInManyWaysIsLookedForOnce(t *testing.T) {

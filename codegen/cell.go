@@ -28,7 +28,8 @@ import (
 // %[5]s is the repository and the tag that this package was generated from; client.Dial takes it as a name.
 const %[5]s = %[6]s
 
-// %[7]s names the interface that this package was generated from. An instance with another one is refused.
+// %[7]s names the interface that this package was generated from. An instance with another one is used
+// if that only adds to this one, and else refused.
 const %[7]s = %[8]s
 
 // Package client learns of the cell, so that a program that imports this package needs no Cell.toml where it runs.
@@ -60,8 +61,8 @@ func %[1]s(ctx context.Context) (net.Conn, error) {
 `
 
 const plainTypeText = `
-// %[1]s opens connections to the cell, whose protocol is the program's own affair. The zero value is ready for use, by any
-// number of goroutines.
+// %[1]s reaches the cell, whose protocol is the program's own affair. The zero value is ready for use, by any number of
+// goroutines.
 type %[1]s struct{}
 
 // New%[1]s returns a %[1]s.
@@ -72,10 +73,16 @@ func (*%[1]s) Dial(ctx context.Context) (net.Conn, error) {
 	return client.Dial(ctx, %[2]s)
 }
 
-// DialContext is Dial in the form that http.Transport and database drivers take. What it is told of network and address
+// DialContext is Dial in the form that servers' clients and database drivers take. What it is told of network and address
 // does not matter: the cell is the address.
 func (*%[1]s) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return client.Dial(ctx, %[2]s)
+}
+
+// Transport returns a transport for a cell that speaks HTTP: each request goes to the instance that answers soonest, and what
+// was not sent because its instance had gone goes to another. What the host of a URL says does not matter.
+func (*%[1]s) Transport(opts ...client.Option) http.RoundTripper {
+	return client.TransportTo(%[2]s, opts...)
 }
 `
 
@@ -106,9 +113,12 @@ func (g *generation) cellFiles(taken map[string]string) (map[string][]byte, erro
 		for _, c := range g.Clients {
 			fmt.Fprintf(&body, plainTypeText, c.Type, name)
 		}
+		if len(g.Clients) > 0 {
+			list = append(list, "net/http")
+		}
 	}
 	fmt.Fprintf(&body, "\n// %s is referred to by lock.go.\nconst %[1]s = %s\n", g.pin(), print)
-	if g.Policy.MaxLatency != nil {
+	if limit := g.Policy.MaxLatency; limit != nil && *limit > 0 {
 		list = append(list, "time")
 	}
 	text := fmt.Sprintf(cellText, g.root, g.Cell.Name, "", importLines(list), name, quote(g.Cell.Cell.String()), print, quote(g.Cell.Fingerprint), g.registration(print)) + body.String()
@@ -161,6 +171,24 @@ func importLines(list []string) string {
 	return std.String() + "\n" + others.String()
 }
 
+// madeFrom says where the client library finds the interface that the package was made from.
+func (g *generation) madeFrom() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "&client.Interface{Package: %s, Files: []string{", quote(g.ImportPath))
+	for _, f := range g.set.Files {
+		fmt.Fprintf(&b, "%s, ", quote(f.Path()))
+	}
+	b.WriteString("}")
+	if len(g.set.Opaque) > 0 {
+		b.WriteString(", Opaque: []string{")
+		for _, hash := range g.set.Opaque {
+			fmt.Fprintf(&b, "%s, ", quote(hash))
+		}
+		b.WriteString("}")
+	}
+	return b.String() + "}"
+}
+
 // registration is the inside of a client.Registration.
 func (g *generation) registration(print string) string {
 	var b strings.Builder
@@ -176,6 +204,9 @@ func (g *generation) registration(print string) string {
 	line("Git", quote(c.Git))
 	line("Commit", quote(c.Commit))
 	line("Fingerprint", print)
+	if len(g.set.Files) > 0 {
+		line("Interface", g.madeFrom())
+	}
 	if t := c.Trust; t != nil {
 		keys := make([]string, len(t.Keys))
 		for i, k := range t.Keys {
@@ -187,8 +218,22 @@ func (g *generation) registration(print string) string {
 		}
 		line("Trust", fmt.Sprintf("&client.Trust{Keys: []string{%s}, Threshold: %d, Version: %d%s}", strings.Join(keys, ", "), t.Threshold, t.Version, document))
 	}
-	if g.Policy.MaxLatency != nil {
-		line("MaxLatency", fmt.Sprintf("%d * time.Millisecond", g.Policy.MaxLatency.Milliseconds()))
+	if limit := g.Policy.MaxLatency; limit != nil && *limit == 0 {
+		line("MaxLatency", "-1")
+	} else if limit != nil {
+		line("MaxLatency", fmt.Sprintf("%d * time.Millisecond", limit.Milliseconds()))
+	}
+	if g.Policy.AutoSpawn {
+		line("AutoSpawn", "true")
+	}
+	if g.Policy.Share {
+		line("Share", "true")
+	}
+	if g.Policy.Sandbox == "none" {
+		line("NoSandbox", "true")
+	}
+	if g.Policy.Binary != "" {
+		line("Binary", quote(g.Policy.Binary))
 	}
 	if g.Policy.AllowOpen {
 		line("AllowOpen", "true")

@@ -18,7 +18,7 @@ const module = "github.com/cellnode/cellnode"
 
 // The packages that generated code may import, besides those generated with it.
 var imports = []string{
-	"context", "math", "net", "reflect", "strings", "sync", "time", "unsafe",
+	"context", "math", "net", "net/http", "reflect", "strings", "sync", "time", "unsafe",
 	"google.golang.org/grpc", "google.golang.org/grpc/codes", "google.golang.org/grpc/status",
 	"google.golang.org/protobuf/reflect/protoreflect", "google.golang.org/protobuf/reflect/protoregistry",
 	"google.golang.org/protobuf/runtime/protoimpl", "google.golang.org/protobuf/proto",

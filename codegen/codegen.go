@@ -43,15 +43,15 @@ func Generate(in Input) (map[string][]byte, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
-	descriptors, err := manifest.Compile(in.Files, in.Interfaces, in.ImportRoots)
+	set, err := manifest.CompileSet(in.Files, in.Interfaces, in.ImportRoots)
 	if err != nil {
 		return nil, err
 	}
-	if len(descriptors) == 0 {
+	if len(set.Files) == 0 {
 		return in.plain()
 	}
-	g := &generation{Input: in}
-	if err := g.prepare(descriptors); err != nil {
+	g := &generation{Input: in, set: set}
+	if err := g.prepare(set.Files); err != nil {
 		return nil, err
 	}
 	files, err := g.messagesAndStubs()
@@ -64,6 +64,7 @@ func Generate(in Input) (map[string][]byte, error) {
 // generation is the work on one package.
 type generation struct {
 	Input
+	set     manifest.InterfaceSet
 	files   []protoreflect.FileDescriptor // without the well-known ones, imports before their importers
 	folders map[string]string             // file path → folder of its Go package below the root, "" for the root
 	renamed map[protoreflect.FullName]string

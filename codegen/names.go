@@ -30,7 +30,7 @@ func PackageName(name string) string {
 // unfit are names that mean something to the go command, or hide what every Go file uses.
 var unfit = []string{
 	"main", "internal", "vendor", "testdata", "init", "error", "string", "int", "any", "nil", "true", "false", "append", "len",
-	"new", "byte", "bool", "context", "grpc", "codes", "status", "client", "cellgrpc", "cellproto", "time", "net",
+	"new", "byte", "bool", "context", "grpc", "codes", "status", "client", "cellgrpc", "cellproto", "time", "net", "http",
 }
 
 func isASCII(s string) bool {

@@ -45,10 +45,13 @@ type Certificate struct {
 func signable(domain string, fields ...[]byte) []byte {
 	b := append([]byte(domain), 0)
 	for _, f := range fields {
-		b = binary.BigEndian.AppendUint16(b, uint16(len(f)))
-		b = append(b, f...)
+		b = appendField(b, f)
 	}
 	return b
+}
+
+func appendField[F ~string | ~[]byte](b []byte, field F) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(field))), field...)
 }
 
 func voteBytes(cell cid.Cid, subject peer.ID, v Version, vote *Vote) []byte {

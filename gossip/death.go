@@ -20,7 +20,7 @@ func (m *Machine) onDeath(from peer.ID, d Death) {
 		}
 		return
 	}
-	e := m.roster.entries[c.Subject]
+	e := m.roster.look(c.Subject)
 	if e == nil {
 		return // the death of somebody who never lived here changes nothing, and could be invented
 	}
@@ -63,7 +63,7 @@ func (m *Machine) validVotes(c *Certificate) []Vote {
 // somebody who was once a member. After a partition its voters may count as dead here.
 func (m *Machine) credible(c *Certificate) bool {
 	return slices.ContainsFunc(c.Votes, func(v Vote) bool {
-		e := m.roster.entries[v.Voter]
+		e := m.roster.look(v.Voter)
 		return e != nil && e.record != nil &&
 			m.verify.signature(v.Voter, voteBytes(m.cell, c.Subject, c.Version, &v), v.Signature)
 	})
@@ -76,10 +76,24 @@ func (m *Machine) hearsay(subject peer.ID) {
 	}
 }
 
-// doubt is called when a member who counts as dead here is said to live, by the very record that died. It may sit
-// behind a partition that has healed: it is told, and can refute.
-func (m *Machine) doubt(e *entry, v Version) {
-	if e != nil && e.rank.dead && !e.listed && e.rank.version() == v && m.now.Sub(e.tried) >= m.profile.Sync {
+// doubtsPerSecond, and doubtsAtOnce in a burst, bound how many who count as dead a member greets because it is told that they
+// live. When two halves of a cell meet again, each knows of the whole other half: did everybody greet them all, links would
+// grow with the cell, and so would what is sent along them. A few are enough, for each that comes back brings neighbours with it
+// who doubt others.
+const doubtsPerSecond, doubtsAtOnce = 1, 8
+
+// doubtful reports whether somebody who counts as dead here is said to live, by the very record that died.
+func (m *Machine) doubtful(e *entry, v Version) bool {
+	return e != nil && e.rank.dead && !e.listed && e.rank.version() == v && m.now.Sub(e.tried) >= m.profile.Sync
+}
+
+// doubt greets some of those who are doubtful. They may sit behind a partition that has healed: they are told, and can refute.
+func (m *Machine) doubt(doubtful []*entry) {
+	m.shuffle(doubtful)
+	for _, e := range doubtful {
+		if !m.doubts.take(m.now, doubtsPerSecond, doubtsAtOnce) {
+			return
+		}
 		e.tried = m.now
 		m.connect(e.id)
 	}
@@ -91,7 +105,7 @@ func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
 	if !m.roster.kill(c, m.now) {
 		return
 	}
-	e := m.roster.entries[c.Subject]
+	e := m.roster.entry(c.Subject)
 	e.ended = m.now
 	if e.listed {
 		e.dropAt = m.now.Add(max(m.profile.Window-age, m.profile.WindowFloor))
@@ -144,7 +158,7 @@ const tellEvery = time.Second
 // tell shows a neighbour who counts as dead, or gone, or had a newer record, what is known of it. Its own last record
 // goes with a certificate: it proves an earlier life. Where the evidence is no longer kept, the version alone is said.
 func (m *Machine) tell(id peer.ID) {
-	e, l := m.roster.entries[id], m.links[id]
+	e, l := m.roster.look(id), m.links[id]
 	if e == nil || l != nil && m.now.Sub(l.told) < tellEvery {
 		return
 	}

@@ -46,11 +46,13 @@ const (
 	Left                      // no longer listed: said goodbye; Record is its signed leave
 	Expired                   // no longer listed: its record ended
 	Revoked                   // no longer listed: a trust document has taken its grant back
+	// Twin changes no list: somewhere else another process signs with the own key, and lives; Record is one of its records.
+	Twin
 )
 
 var kindNames = [...]string{
 	Joined: "joined", Updated: "updated", Suspected: "suspected", Refuted: "refuted",
-	Dead: "dead", Left: "left", Expired: "expired", Revoked: "revoked",
+	Dead: "dead", Left: "left", Expired: "expired", Revoked: "revoked", Twin: "twin",
 }
 
 // String returns the kind in lower case.
@@ -61,7 +63,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Event is a change of the list of members.
+// Event is a change of the list of members, or word of a Twin.
 type Event struct {
 	Kind   Kind
 	Member Member

@@ -32,7 +32,7 @@ func (m *Machine) Join(now time.Time, peers []peer.AddrInfo) {
 	m.enter(now)
 	defer m.leaveInput()
 	for _, info := range peers {
-		e := m.roster.entries[info.ID]
+		e := m.roster.look(info.ID)
 		known := e != nil && e.listed
 		if _, waiting := m.hints[info.ID]; info.ID == m.self || known || !waiting && len(m.hints) >= maxHints {
 			continue
@@ -48,7 +48,7 @@ func (m *Machine) tickHints() {
 		if h.next.After(m.now) {
 			continue
 		}
-		e := m.roster.entries[id]
+		e := m.roster.look(id)
 		if e != nil && e.listed || h.tries >= hintTries && m.rings.len() > 1 {
 			delete(m.hints, id)
 			continue
@@ -78,9 +78,9 @@ func (m *Machine) onHello(from peer.ID, h *Hello) {
 		return
 	}
 	l := m.link(from)
-	if e := m.roster.entries[from]; e != nil && (rec.Incarnation > e.rank.incarnation ||
+	if e := m.roster.look(from); e != nil && (rec.Incarnation != e.rank.incarnation ||
 		e.rank.dead && m.now.Sub(l.heard) > m.profile.FirstTimeout) {
-		m.out.Reopens = append(m.out.Reopens, from) // our stream led to an earlier life, or into a partition
+		m.out.Reopens = append(m.out.Reopens, from) // our stream led to another life, or process, or into a partition
 	}
 	if !l.theirs {
 		l.theirs = true
@@ -89,7 +89,7 @@ func (m *Machine) onHello(from peer.ID, h *Hello) {
 	delete(m.hints, from)
 	if urgent := m.urgent(rec); m.learn(rec) {
 		m.spread(rec, from, urgent)
-	} else if e := m.roster.entries[from]; e != nil && rankOf(rec).compare(e.rank) < 0 {
+	} else if e := m.roster.look(from); e != nil && rankOf(rec).compare(e.rank) < 0 {
 		m.tell(from) // it has lived before, or is thought dead: it must go above that
 	}
 	m.heardFrom(from, l)
@@ -111,6 +111,7 @@ func (m *Machine) open(envelope []byte) (*record.Signed, error) {
 
 // learnFrom takes records from a neighbour and passes on what was new.
 func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
+	var doubtful []*entry
 	for _, envelope := range envelopes {
 		if m.isBanned(from) {
 			return // what it sends is not worth another look
@@ -131,17 +132,20 @@ func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 			}
 		default:
 			m.held(rec, from)
-			m.doubt(m.roster.entries[rec.Peer], Version{rec.Incarnation, rec.Seq})
+			if e := m.roster.look(rec.Peer); m.doubtful(e, Version{rec.Incarnation, rec.Seq}) {
+				doubtful = append(doubtful, e)
+			}
 		}
 	}
+	m.doubt(doubtful)
 }
 
 // learn takes an admitted record of another member and reports whether it was new.
 func (m *Machine) learn(rec *record.Signed) bool {
-	if m.roster.entries[rec.Peer] == nil && len(m.roster.entries) >= maxEntries || !m.roster.apply(rec) {
+	if m.roster.look(rec.Peer) == nil && m.roster.full() || !m.roster.apply(rec) {
 		return false
 	}
-	e := m.roster.entries[rec.Peer]
+	e := m.roster.entry(rec.Peer)
 	e.heard = m.now
 	if e.rank.left {
 		m.unlist(e, Left)

@@ -164,9 +164,8 @@ func (m *Machine) pickRandom(subjects, observers []peer.ID) {
 		m.random = nil
 		return
 	}
-	order := m.rings.order[0]
 	for try := 0; try < 8*m.profile.RandomLinks && len(m.random) < m.profile.RandomLinks; try++ {
-		id := order[m.rand.IntN(len(order))].id
+		id := m.rings.order[0].draw(m.rand)
 		taken := id == m.self || slices.Contains(m.random, id) || slices.Contains(subjects, id) || slices.Contains(observers, id)
 		if !taken {
 			m.random = append(m.random, id)
@@ -177,7 +176,7 @@ func (m *Machine) pickRandom(subjects, observers []peer.ID) {
 
 // connect opens a link to a member whose addresses its record names.
 func (m *Machine) connect(id peer.ID) {
-	if e := m.roster.entries[id]; e != nil && e.record != nil {
+	if e := m.roster.look(id); e != nil && e.record != nil {
 		m.greet(peer.AddrInfo{ID: id, Addrs: e.record.Addrs})
 	}
 }
@@ -229,7 +228,7 @@ func (m *Machine) unlink(id peer.ID) {
 // heardFrom notes that a frame came from a peer: proof that it lived when it was sent.
 func (m *Machine) heardFrom(from peer.ID, l *link) {
 	l.heard, m.local.heard = m.now, m.now
-	if e := m.roster.entries[from]; e != nil {
+	if e := m.roster.entry(from); e != nil {
 		e.heard = m.now
 	}
 	if p := m.probes[from]; p != nil && p.stage >= again {

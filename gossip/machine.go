@@ -25,6 +25,8 @@ type MachineConfig struct {
 	// Authority says who else may be a member. Whoever else gives it documents calls Trusted then. Nil: the cell is open,
 	// and anybody may.
 	Authority *record.Authority
+	// Census is what the machine knows from its start, as if it had been handed a list, and tells no events of. Nil: nobody.
+	Census *Census
 }
 
 // Machine is the detector of one member of one cell. It is pure: every input carries the time at which it happens,
@@ -71,7 +73,11 @@ type Machine struct {
 	refuted time.Time
 	grown   time.Time // when somebody joined last
 	jumps   allowance
-	out     Output
+	doubts  allowance
+
+	foreign  int       // records with the own key that went above the own one
+	twinSaid time.Time // when a Twin was told of last
+	out      Output
 }
 
 // timers are the machine's periodic deadlines.
@@ -102,7 +108,7 @@ func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
 	m := &Machine{
 		profile: p, key: c.Key, self: self, cell: c.Record.Cell, rand: c.Rand, verify: c.Verifier,
 		authority: c.Authority, trusted: c.Authority.Version(),
-		own: c.Record, roster: newRoster(), rings: newRings(c.Record.Cell, p.Rings, p.Mesh, now),
+		own: c.Record, roster: newRoster(c.Census), rings: newRings(c.Record.Cell, p.Rings, p.Mesh, now),
 		links: make(map[peer.ID]*link), banned: make(map[peer.ID]time.Time), probes: make(map[peer.ID]*probe),
 		condemned: make(map[peer.ID]*entry), sessions: make(map[peer.ID]*session), hints: make(map[peer.ID]*hint),
 		news: make(map[peer.ID]*news),
@@ -115,6 +121,12 @@ func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
 	m.timers = timers{
 		sync: now.Add(m.jitter(p.Sync)), rotate: now.Add(p.Rotate + m.jitter(p.Rotate)),
 		turn: m.rings.nextTurn(now), sweep: now.Add(sweepEvery),
+	}
+	if c.Census != nil {
+		if err := c.Census.fits(m); err != nil {
+			return nil, err
+		}
+		m.rings, m.dirty = c.Census.rings.share(), true
 	}
 	m.learnOwn(c.Record)
 	m.leaveInput()
@@ -206,7 +218,7 @@ func (m *Machine) Self() *record.Signed { return m.own }
 // Members lists the living, itself included, in no order.
 func (m *Machine) Members() []Member {
 	out := make([]Member, 0, m.rings.len())
-	for _, e := range m.roster.entries {
+	for e := range m.roster.all() {
 		if e.listed {
 			out = append(out, m.member(e))
 		}
@@ -259,6 +271,10 @@ func (m *Machine) jitter(d time.Duration) time.Duration {
 	return time.Duration(m.rand.Int64N(max(int64(d), 1)))
 }
 
+func (m *Machine) shuffle(es []*entry) {
+	m.rand.Shuffle(len(es), func(i, j int) { es[i], es[j] = es[j], es[i] })
+}
+
 func (m *Machine) nonce() Nonce {
 	var n Nonce
 	for i := range n {
@@ -290,7 +306,7 @@ func (m *Machine) deadline() time.Time {
 
 // Addrs returns the addresses in a member's record.
 func (m *Machine) Addrs(id peer.ID) []ma.Multiaddr {
-	if e := m.roster.entries[id]; e != nil && e.record != nil {
+	if e := m.roster.look(id); e != nil && e.record != nil {
 		return e.record.Addrs
 	}
 	return nil

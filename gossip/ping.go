@@ -23,7 +23,7 @@ func (m *Machine) ping(p *probe, nonce *Nonce) {
 }
 
 func (m *Machine) redial(id peer.ID) {
-	if e := m.roster.entries[id]; e != nil && e.record != nil {
+	if e := m.roster.look(id); e != nil && e.record != nil {
 		m.out.Redials = append(m.out.Redials, peer.AddrInfo{ID: id, Addrs: e.record.Addrs})
 	}
 }
@@ -49,7 +49,7 @@ func (m *Machine) onPing(from peer.ID, ping *Ping) {
 	if ping.Voted != nil && m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce) {
 		m.accused(*ping.Voted, from, false)
 	}
-	if e := m.roster.entries[from]; e != nil && e.rank.dead {
+	if e := m.roster.look(from); e != nil && e.rank.dead {
 		m.tell(from)
 	}
 }
@@ -92,7 +92,7 @@ func (m *Machine) onAck(from peer.ID, l *link, ack *Ack) {
 	if wait := ack.Next; wait > 0 {
 		p.due = m.now.Add(min(max(wait, m.profile.Period/2), 2*m.cycle()))
 	}
-	if e := m.roster.entries[from]; e != nil && e.record != nil && ack.Seq > e.record.Seq {
+	if e := m.roster.look(from); e != nil && e.record != nil && ack.Seq > e.record.Seq {
 		m.send(&Want{[]peer.ID{from}}, from)
 	}
 }

@@ -91,7 +91,7 @@ func (m *Machine) step(p *probe) {
 
 // begin starts a round.
 func (m *Machine) begin(p *probe) {
-	e := m.roster.entries[p.subject]
+	e := m.roster.look(p.subject)
 	if e == nil || !e.listed {
 		delete(m.probes, p.subject)
 		return
@@ -136,7 +136,7 @@ func (m *Machine) fail(p *probe) {
 		m.answerVote(p, a)
 	}
 	p.askers = nil
-	if e := m.roster.entries[p.subject]; !e.suspected {
+	if e := m.roster.entry(p.subject); !e.suspected {
 		e.suspected = true
 		m.emit(Suspected, e)
 	}
@@ -150,7 +150,7 @@ func (m *Machine) abandoned(p *probe) bool {
 		return false
 	}
 	delete(m.probes, p.subject)
-	if e := m.roster.entries[p.subject]; e.suspected && e.dropAt.IsZero() {
+	if e := m.roster.entry(p.subject); e.suspected && e.dropAt.IsZero() {
 		e.suspected = false
 		m.emit(Refuted, e)
 	}
@@ -185,7 +185,7 @@ func (m *Machine) resolve(p *probe, direct bool) {
 	p.stage, p.votes, p.since = idle, nil, time.Time{}
 	p.forOther, p.certified = false, false
 	p.due = m.now.Add(m.cycle())
-	e := m.roster.entries[p.subject]
+	e := m.roster.entry(p.subject)
 	if e == nil {
 		return
 	}

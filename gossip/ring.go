@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -23,27 +22,36 @@ const ringSkew = 10 * time.Minute
 //
 // Positions need nothing but the cell, the day and the peer ID, so all members agree on them.
 type rings struct {
-	cell  cid.Cid
-	mesh  int
-	epoch []uint64   // of each ring, as it lies in order
-	order [][]placed // each sorted
+	cell   cid.Cid
+	domain []byte // what the hash of every place begins with
+	mesh   int
+	epoch  []uint64 // of each ring, as it lies in order
+	order  []order
+	last   picked
 }
 
-type placed struct {
-	at uint64
-	id peer.ID
-}
-
-func comparePlaced(a, b placed) int {
-	return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id))
+// picked is the last answer of pick, kept until a member comes or goes: the votes of a certificate are about one subject.
+type picked struct {
+	of               peer.ID // empty: none is kept
+	picks, runnersUp []peer.ID
 }
 
 func newRings(cell cid.Cid, k, mesh int, now time.Time) *rings {
-	r := &rings{cell: cell, mesh: mesh, epoch: make([]uint64, k), order: make([][]placed, k)}
+	r := &rings{
+		cell: cell, domain: signable("cell/ring/v1", cell.Bytes()), mesh: mesh,
+		epoch: make([]uint64, k), order: make([]order, k),
+	}
 	for i := range r.epoch {
 		r.epoch[i] = r.epochAt(i, now)
 	}
 	return r
+}
+
+// share returns rings of their own that begin as these are.
+func (r *rings) share() *rings {
+	own := *r
+	own.epoch, own.order = slices.Clone(r.epoch), slices.Clone(r.order)
+	return &own
 }
 
 // epochAt numbers the days of ring i. Ring i turns at i·24/K h UTC, so that never more than one is turning.
@@ -57,27 +65,24 @@ func (r *rings) place(i int, epoch uint64, id peer.ID) placed {
 	var n [16]byte
 	binary.BigEndian.PutUint64(n[0:], epoch)
 	binary.BigEndian.PutUint64(n[8:], uint64(i))
-	sum := sha256.Sum256(signable("cell/ring/v1", r.cell.Bytes(), n[:], []byte(id)))
+	var room [128]byte // on the stack
+	sum := sha256.Sum256(appendField(appendField(append(room[:0], r.domain...), n[:]), id))
 	return placed{binary.BigEndian.Uint64(sum[:]), id}
 }
 
-func (r *rings) len() int { return len(r.order[0]) }
+func (r *rings) len() int { return r.order[0].len() }
 
 func (r *rings) add(id peer.ID) {
+	r.last = picked{}
 	for i := range r.order {
-		p := r.place(i, r.epoch[i], id)
-		if at, found := slices.BinarySearchFunc(r.order[i], p, comparePlaced); !found {
-			r.order[i] = slices.Insert(r.order[i], at, p)
-		}
+		r.order[i].add(r.place(i, r.epoch[i], id))
 	}
 }
 
 func (r *rings) remove(id peer.ID) {
+	r.last = picked{}
 	for i := range r.order {
-		p := r.place(i, r.epoch[i], id)
-		if at, found := slices.BinarySearchFunc(r.order[i], p, comparePlaced); found {
-			r.order[i] = slices.Delete(r.order[i], at, at+1)
-		}
+		r.order[i].remove(r.place(i, r.epoch[i], id))
 	}
 }
 
@@ -86,7 +91,7 @@ func (r *rings) turn(now time.Time) bool {
 	changed := false
 	for i := range r.order {
 		if e := r.epochAt(i, now); e != r.epoch[i] {
-			r.epoch[i], changed = e, true
+			r.epoch[i], changed, r.last = e, true, picked{}
 			r.order[i] = r.reorder(i, e)
 		}
 	}
@@ -106,13 +111,13 @@ func (r *rings) nextTurn(now time.Time) time.Time {
 	return next
 }
 
-func (r *rings) reorder(i int, epoch uint64) []placed {
-	order := make([]placed, 0, len(r.order[i]))
-	for _, p := range r.order[i] {
-		order = append(order, r.place(i, epoch, p.id))
+func (r *rings) reorder(i int, epoch uint64) order {
+	places := make([]placed, 0, r.order[i].len())
+	for p := range r.order[i].after(placed{}) {
+		places = append(places, r.place(i, epoch, p.id))
 	}
-	slices.SortFunc(order, comparePlaced)
-	return order
+	slices.SortFunc(places, comparePlaced)
+	return order{settled: places}
 }
 
 // observers lists who watches a peer, which need not be a member itself.
@@ -121,33 +126,37 @@ func (r *rings) observers(of peer.ID) []peer.ID {
 		return r.everybodyBut(of)
 	}
 	picks, _ := r.pick(of)
-	return picks
+	return slices.Clone(picks)
 }
 
 // pick returns, for each ring, the first successor of a peer that an earlier ring has not given it already, and the
-// one that would take its place. Adding or removing one member turns at most one runner-up into a pick.
+// one that would take its place. Adding or removing one member turns at most one runner-up into a pick. The slices are
+// not to be changed.
 func (r *rings) pick(of peer.ID) (picks, runnersUp []peer.ID) {
+	if r.last.of == of && of != "" {
+		return r.last.picks, r.last.runnersUp
+	}
 	for i := range r.order {
 		found := 0
-		walk(r.order[i], r.place(i, r.epoch[i], of), func(id peer.ID) bool {
-			switch {
-			case found == 0 && !slices.Contains(picks, id):
-				picks = append(picks, id)
-				found++
-			case found == 1 && !slices.Contains(picks, id):
-				runnersUp = append(runnersUp, id)
-				found++
+		for p := range r.order[i].after(r.place(i, r.epoch[i], of)) {
+			if p.id == of || slices.Contains(picks, p.id) {
+				continue
 			}
-			return found < 2
-		})
+			if found++; found == 2 {
+				runnersUp = append(runnersUp, p.id)
+				break
+			}
+			picks = append(picks, p.id)
+		}
 	}
+	r.last = picked{of, picks, runnersUp}
 	return picks, runnersUp
 }
 
 // successors returns the members behind a peer on the first n rings, each once.
 func (r *rings) successors(of peer.ID, n int) []peer.ID {
 	picks, _ := r.pick(of)
-	return picks[:min(n, len(picks))]
+	return slices.Clone(picks[:min(n, len(picks))])
 }
 
 // subjects lists whom a member watches. Only one of the K members before it on a ring can have it as an observer.
@@ -158,14 +167,15 @@ func (r *rings) subjects(of peer.ID) []peer.ID {
 	var out []peer.ID
 	seen := map[peer.ID]bool{of: true}
 	for i := range r.order {
-		n := len(r.order[i])
-		at, _ := slices.BinarySearchFunc(r.order[i], r.place(i, r.epoch[i], of), comparePlaced)
-		for back := 1; back <= len(r.order) && back < n; back++ {
-			id := r.order[i][(at-back+n)%n].id
-			if !seen[id] {
-				seen[id] = true
-				if slices.Contains(r.observers(id), of) {
-					out = append(out, id)
+		back := 0
+		for p := range r.order[i].before(r.place(i, r.epoch[i], of)) {
+			if back++; back > len(r.order) {
+				break
+			}
+			if !seen[p.id] {
+				seen[p.id] = true
+				if slices.Contains(r.observers(p.id), of) {
+					out = append(out, p.id)
 				}
 			}
 		}
@@ -175,23 +185,12 @@ func (r *rings) subjects(of peer.ID) []peer.ID {
 
 func (r *rings) everybodyBut(id peer.ID) []peer.ID {
 	out := make([]peer.ID, 0, r.len())
-	for _, p := range r.order[0] {
+	for p := range r.order[0].after(placed{}) {
 		if p.id != id {
 			out = append(out, p.id)
 		}
 	}
 	return out
-}
-
-// walk calls f with the members after a place on a ring, nearest first, until f returns false.
-func walk(order []placed, from placed, f func(peer.ID) bool) {
-	at, _ := slices.BinarySearchFunc(order, from, comparePlaced)
-	for step := range order {
-		p := order[(at+step)%len(order)]
-		if p.id != from.id && !f(p.id) {
-			return
-		}
-	}
 }
 
 // accepts reports whether observer's word about subject counts. Views differ a little between members, so on every
@@ -222,7 +221,7 @@ func (r *rings) firstTwo(i int, epoch uint64, subject, observer peer.ID) bool {
 	from := r.place(i, epoch, subject).at
 	distance := r.place(i, epoch, observer).at - from // modulo 2^64: once round the ring
 	nearer := 0
-	for _, p := range r.order[i] {
+	for p := range r.order[i].after(placed{}) {
 		if p.id != subject && r.place(i, epoch, p.id).at-from < distance {
 			nearer++
 		}
@@ -230,8 +229,4 @@ func (r *rings) firstTwo(i int, epoch uint64, subject, observer peer.ID) bool {
 	return nearer < 2 && r.has(observer)
 }
 
-func (r *rings) has(id peer.ID) bool {
-	p := r.place(0, r.epoch[0], id)
-	_, found := slices.BinarySearchFunc(r.order[0], p, comparePlaced)
-	return found
-}
+func (r *rings) has(id peer.ID) bool { return r.order[0].has(r.place(0, r.epoch[0], id)) }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"iter"
 	"slices"
 	"time"
 
@@ -73,12 +74,59 @@ type entry struct {
 // roster is all that is known of a cell's members: a join-semilattice by member. Its digest covers living members
 // alone, so a tombstone is never gossip of its own; it is shown to whoever still believes in the dead.
 type roster struct {
+	// entries are this member's own; nil stands for one of settled that is forgotten.
 	entries map[peer.ID]*entry
+	settled map[peer.ID]*entry // of a Census, where entries has none: all living, and read only
 	digest  [bucketCount]uint64
 	alive   int
 }
 
-func newRoster() *roster { return &roster{entries: make(map[peer.ID]*entry)} }
+func newRoster(c *Census) *roster {
+	if c == nil {
+		return &roster{entries: make(map[peer.ID]*entry)}
+	}
+	return &roster{
+		entries: make(map[peer.ID]*entry), settled: c.roster.entries, digest: c.roster.digest, alive: c.roster.alive,
+	}
+}
+
+// look returns what is known of a member, or nil, for those who only read it.
+func (r *roster) look(id peer.ID) *entry {
+	if e, own := r.entries[id]; own {
+		return e
+	}
+	return r.settled[id]
+}
+
+// entry returns what is known of a member, or nil.
+func (r *roster) entry(id peer.ID) *entry {
+	e, own := r.entries[id]
+	if shared := r.settled[id]; !own && shared != nil {
+		mine := *shared
+		e = &mine
+		r.entries[id] = e
+	}
+	return e
+}
+
+// all yields everybody who is known, in no order, for those who only read.
+func (r *roster) all() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for _, e := range r.entries {
+			if e != nil && !yield(e) {
+				return
+			}
+		}
+		for id, e := range r.settled {
+			if _, own := r.entries[id]; !own && !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// full reports whether no more may be learned of.
+func (r *roster) full() bool { return len(r.entries)+len(r.settled) >= maxEntries }
 
 func bucketOf(id peer.ID) byte { return id[len(id)-1] } // an Ed25519 key's bytes are uniform
 
@@ -90,7 +138,7 @@ func envelopeSum(envelope []byte) uint64 {
 // apply merges a verified record and reports whether it taught something. Of two records with one rank, which only a
 // faulty owner makes, the one with the higher bytes wins everywhere.
 func (r *roster) apply(rec *record.Signed) bool {
-	e := r.entries[rec.Peer]
+	e := r.entry(rec.Peer)
 	if e == nil {
 		e = &entry{id: rec.Peer}
 		r.entries[rec.Peer] = e
@@ -120,12 +168,24 @@ func (e *entry) compact(now time.Time) {
 	}
 }
 
+// dead lists those who count as dead and are off the list, in order, while their records are kept. None of them is settled.
+func (r *roster) dead() []peer.ID {
+	var out []peer.ID
+	for id, e := range r.entries {
+		if e != nil && e.rank.dead && !e.listed && e.record != nil {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // which lists the members whose entries satisfy f, in order.
 func (r *roster) which(f func(*entry) bool) []peer.ID {
 	var out []peer.ID
-	for id, e := range r.entries {
+	for e := range r.all() {
 		if f(e) {
-			out = append(out, id)
+			out = append(out, e.id)
 		}
 	}
 	slices.Sort(out)
@@ -134,7 +194,7 @@ func (r *roster) which(f func(*entry) bool) []peer.ID {
 
 // kill merges a certificate that has been found sufficient and reports whether it taught something.
 func (r *roster) kill(c *Certificate, now time.Time) bool {
-	e := r.entries[c.Subject]
+	e := r.entry(c.Subject)
 	if e == nil {
 		e = &entry{id: c.Subject}
 		r.entries[c.Subject] = e
@@ -151,9 +211,12 @@ func (r *roster) kill(c *Certificate, now time.Time) bool {
 
 // forget removes an entry.
 func (r *roster) forget(id peer.ID) {
-	if e := r.entries[id]; e != nil {
+	if e := r.look(id); e != nil {
 		r.uncount(e)
 		delete(r.entries, id)
+	}
+	if r.settled[id] != nil {
+		r.entries[id] = nil
 	}
 }
 

@@ -49,7 +49,7 @@ func drawRecord(t *rapid.T, id peer.ID, v Version) *record.Signed {
 }
 
 func rosterOf(fs ...fact) *roster {
-	r := newRoster()
+	r := newRoster(nil)
 	for _, f := range fs {
 		f.apply(r)
 	}
@@ -59,8 +59,8 @@ func rosterOf(fs ...fact) *roster {
 // state is what two rosters that agree must have in common.
 func (r *roster) state() string {
 	s := fmt.Sprintln(r.alive, r.root())
-	for _, id := range slices.Sorted(maps.Keys(r.entries)) {
-		e := r.entries[id]
+	for _, id := range r.which(func(*entry) bool { return true }) {
+		e := r.look(id)
 		s += fmt.Sprintln(id, e.rank)
 		if !e.rank.dead {
 			s += fmt.Sprintln(string(e.record.Envelope))

@@ -15,6 +15,10 @@ const (
 	// jumpsPerSecond, after the first jumpsAtOnce, bounds jumps above an earlier life: two processes with one key
 	// would outbid each other for ever.
 	jumpsPerSecond, jumpsAtOnce = 0.2, 4
+	// twinAfter is how many foreign records must have gone above the own one: an earlier life leaves one, a second one is the
+	// answer of somebody who lives. It is said once every twinEvery.
+	twinAfter = 2
+	twinEvery = time.Minute
 )
 
 // learnOwn takes an own record into the roster.
@@ -23,7 +27,7 @@ func (m *Machine) learnOwn(rec *record.Signed) {
 	if !m.roster.apply(rec) {
 		return
 	}
-	e := m.roster.entries[m.self]
+	e := m.roster.entry(m.self)
 	e.heard = m.now
 	kind := Updated
 	if !e.listed {
@@ -140,13 +144,14 @@ func (m *Machine) accused(v Version, from peer.ID, certified bool) {
 	m.send(&Push{Records: [][]byte{m.own.Envelope}, Quiet: true}, to...)
 }
 
-// sawSelf takes an own record that came back from others. One that is above the own can only be from an earlier life
-// whose clock ran ahead, or from a leave: this life jumps above it.
+// sawSelf takes an own record that came back from others. One that is above the own is from an earlier life whose clock
+// ran ahead, or from a leave, or of another process with this key: this life jumps above it.
 func (m *Machine) sawSelf(rec *record.Signed) {
 	seen := rankOf(rec)
 	if m.left || seen.compare(rankOf(m.own)) < 0 || string(rec.Envelope) == string(m.own.Envelope) {
 		return
 	}
+	m.outbid(rec)
 	if !m.jumps.take(m.now, jumpsPerSecond, jumpsAtOnce) {
 		return
 	}
@@ -156,4 +161,13 @@ func (m *Machine) sawSelf(rec *record.Signed) {
 	}
 	m.reissue(v, nil)
 	m.pushOwn(m.neighbours()...)
+}
+
+// outbid counts the foreign records that go above the own one, and tells of a Twin.
+func (m *Machine) outbid(rec *record.Signed) {
+	if m.foreign++; m.foreign < twinAfter || !m.twinSaid.IsZero() && m.now.Sub(m.twinSaid) < twinEvery {
+		return
+	}
+	m.twinSaid = m.now
+	m.out.Events = append(m.out.Events, Event{Twin, Member{Record: rec, Self: true}})
 }

@@ -33,7 +33,7 @@ func (m *Machine) spread(rec *record.Signed, from peer.ID, urgent bool) {
 
 // urgent reports whether a record, not learned yet, bears on somebody's life.
 func (m *Machine) urgent(rec *record.Signed) bool {
-	e := m.roster.entries[rec.Peer]
+	e := m.roster.look(rec.Peer)
 	return rec.State == record.Leaving || e != nil && (e.suspected || e.rank.dead)
 }
 

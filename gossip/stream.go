@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// queueFrames and queueBytes bound what waits for one peer. What does not fit is dropped: anti-entropy brings it.
-	queueFrames = 512
+	// QueueFrames and queueBytes bound what waits for one peer. What does not fit is dropped: anti-entropy brings it.
+	QueueFrames = 512
 	queueBytes  = 4 << 20
 	// OpenTimeout bounds a dial with the opening of a stream.
 	OpenTimeout = 5 * time.Second
@@ -38,6 +38,7 @@ const (
 type outbound struct {
 	id     peer.ID
 	addrs  []ma.Multiaddr
+	stale  []network.Conn // closed before the stream is opened
 	queue  chan []byte
 	queued atomic.Int64 // bytes in queue
 	ctx    context.Context
@@ -46,11 +47,15 @@ type outbound struct {
 
 // outboundTo returns the way to a peer and makes one if there is none. g.mu is held.
 func (g *Gossip) outboundTo(id peer.ID, addrs []ma.Multiaddr) *outbound {
-	o := g.outbounds[id]
-	if o != nil {
+	if o := g.outbounds[id]; o != nil {
 		return o
 	}
-	o = &outbound{id: id, addrs: slices.Concat(addrs, g.machine.Addrs(id)), queue: make(chan []byte, queueFrames)}
+	return g.newOutbound(id, addrs, nil)
+}
+
+// newOutbound makes the way to a peer to which there is none. g.mu is held.
+func (g *Gossip) newOutbound(id peer.ID, addrs []ma.Multiaddr, stale []network.Conn) *outbound {
+	o := &outbound{id: id, addrs: slices.Concat(addrs, g.machine.Addrs(id)), stale: stale, queue: make(chan []byte, QueueFrames)}
 	o.ctx, o.cancel = context.WithCancel(g.ctx)
 	g.outbounds[id] = o
 	g.wg.Go(func() { g.write(o) })
@@ -96,18 +101,13 @@ func (g *Gossip) greet(info peer.AddrInfo) {
 	g.outboundTo(info.ID, info.Addrs)
 }
 
-// reopen ends the stream to a peer, and every connection to it but the newest: the host would open the next stream
-// on the one that has most of them, which may lead to a process that no longer runs. g.mu is held.
+// reopen begins a new stream to a peer, over the newest connection to it: the others may lead to a process that no longer
+// runs, and the host would choose the one with the most streams. g.mu is held.
 func (g *Gossip) reopen(id peer.ID) {
 	g.drop(id)
 	conns := slices.Clone(g.cfg.Host.Network().ConnsToPeer(id))
-	if len(conns) < 2 {
-		return
-	}
 	slices.SortFunc(conns, func(a, b network.Conn) int { return a.Stat().Opened.Compare(b.Stat().Opened) })
-	for _, c := range conns[:len(conns)-1] {
-		g.wg.Go(func() { c.Close() })
-	}
+	g.newOutbound(id, nil, conns[:max(0, len(conns)-1)])
 }
 
 // drop ends the stream to a peer; what is queued is lost. g.mu is held.
@@ -196,13 +196,15 @@ func (g *Gossip) hello() ([]byte, error) {
 func (g *Gossip) open(o *outbound) (network.Stream, error) {
 	ctx, cancel := context.WithTimeout(o.ctx, OpenTimeout)
 	defer cancel()
+	for _, c := range o.stale {
+		_ = c.Close() // it may be dead already
+	}
 	if len(o.addrs) > 0 {
 		g.cfg.Host.Peerstore().AddAddrs(o.id, o.addrs, peerstore.TempAddrTTL)
 	}
 	if s, ok := g.cfg.Host.Network().(interface{ Backoff() *swarm.DialBackoff }); ok {
 		s.Backoff().Clear(o.id)
 	}
-	ctx = network.WithAllowLimitedConn(ctx, Protocol)
 	return g.cfg.Host.NewStream(ctx, o.id, Protocol)
 }
 

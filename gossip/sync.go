@@ -10,6 +10,9 @@ import (
 const (
 	// batchIDs is how many ids one step of a comparison is meant to list.
 	batchIDs = 400
+	// maxShown bounds the evidence that answers one list: two halves of a cell that meet again could show each other half the
+	// cell in every comparison, and none of it would be taken. Whoever merely missed some is shown others the next time.
+	maxShown = 32
 	// sweepEvery is how often ended records, stale links and bans are looked for.
 	sweepEvery = 10 * time.Second
 )
@@ -38,7 +41,7 @@ func (m *Machine) compare(from peer.ID, root uint64, count int) {
 func (m *Machine) alive(but peer.ID) [][]byte {
 	var out [][]byte
 	for _, id := range m.roster.which(func(e *entry) bool { return e.rank.alive() && e.id != but }) {
-		out = append(out, m.roster.entries[id].record.Envelope)
+		out = append(out, m.roster.look(id).record.Envelope)
 	}
 	return out
 }
@@ -77,11 +80,11 @@ const (
 )
 
 func (m *Machine) greetDead() {
-	dead := m.roster.which(func(e *entry) bool { return e.rank.dead && !e.listed && e.record != nil })
+	dead := m.roster.dead()
 	if len(dead) == 0 {
 		return
 	}
-	e := m.roster.entries[dead[m.rand.IntN(len(dead))]]
+	e := m.roster.look(dead[m.rand.IntN(len(dead))])
 	chance := 1.0
 	if n := m.rings.len(); n > 1 {
 		chance = min(1, greetings/float64(n)) * min(1, float64(greetFully)/float64(m.now.Sub(e.ended)+1))
@@ -147,7 +150,7 @@ func (m *Machine) inBuckets(buckets []byte) []*entry {
 	}
 	var out []*entry
 	for _, id := range m.roster.which(func(e *entry) bool { return in[bucketOf(e.id)] && e.rank.alive() }) {
-		out = append(out, m.roster.entries[id])
+		out = append(out, m.roster.look(id))
 	}
 	return out
 }
@@ -159,22 +162,30 @@ func (m *Machine) onIDs(from peer.ID, msg *IDs) {
 	}
 	same := make(map[peer.ID]bool, len(msg.IDs))
 	want := &Want{}
+	var gone, doubtful []*entry
 	for _, id := range msg.IDs {
-		e := m.roster.entries[id.Peer]
+		e := m.roster.look(id.Peer)
 		theirs := rank{incarnation: id.Version.Incarnation, seq: id.Version.Seq}
 		switch {
 		case e == nil || theirs.compare(e.rank) > 0:
 			want.Peers = append(want.Peers, id.Peer)
 			same[id.Peer] = true
 		case !e.rank.alive():
-			m.show(e, from)
-			m.doubt(e, id.Version)
+			gone = append(gone, e)
+			if m.doubtful(e, id.Version) {
+				doubtful = append(doubtful, e)
+			}
 		case theirs == e.rank && id.Sum == uint32(e.sum):
 			same[id.Peer] = true
 		case theirs == e.rank:
 			want.Peers = append(want.Peers, id.Peer)
 		}
 	}
+	m.shuffle(gone)
+	for _, e := range gone[:min(len(gone), maxShown)] {
+		m.show(e, from)
+	}
+	m.doubt(doubtful)
 	var news [][]byte
 	for _, e := range m.inBuckets(msg.Buckets) {
 		if !same[e.id] {
@@ -193,7 +204,7 @@ func (m *Machine) onWant(from peer.ID, w *Want) {
 	}
 	var records [][]byte
 	for _, id := range w.Peers {
-		if e := m.roster.entries[id]; e != nil && e.record != nil && !e.rank.dead {
+		if e := m.roster.look(id); e != nil && e.record != nil && !e.rank.dead {
 			records = append(records, e.record.Envelope)
 		} else if e != nil {
 			m.show(e, from)
@@ -223,11 +234,13 @@ func (m *Machine) tickSweep() {
 	}
 	m.timers.sweep = m.now.Add(sweepEvery)
 	for _, id := range m.roster.which(func(e *entry) bool { return m.now.After(e.expires) && e.id != m.self }) {
-		m.unlist(m.roster.entries[id], Expired)
+		m.unlist(m.roster.entry(id), Expired)
 		m.roster.forget(id)
 	}
 	for _, e := range m.roster.entries {
-		e.compact(m.now)
+		if e != nil {
+			e.compact(m.now)
+		}
 	}
 	for _, id := range sorted(m.links) {
 		m.sweepLink(id, m.links[id])

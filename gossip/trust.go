@@ -40,8 +40,8 @@ func (m *Machine) trust(but ...peer.ID) {
 	m.version++
 	m.send(&Push{Trust: m.authority.Chain()}, m.neighbours(but...)...)
 	for _, id := range m.roster.which(func(e *entry) bool { return e.listed && e.id != m.self && e.record != nil }) {
-		if e := m.roster.entries[id]; m.authority.Admit(e.record, m.now) != nil {
-			m.revoke(e)
+		if m.authority.Admit(m.roster.look(id).record, m.now) != nil {
+			m.revoke(m.roster.entry(id))
 		}
 	}
 }

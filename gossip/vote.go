@@ -29,7 +29,7 @@ func (m *Machine) onAsk(from peer.ID, a *Ask) {
 		m.send(&Answer{Subject: m.self, Nonce: a.Nonce, Alive: m.sign(aliveBytes(m.cell, m.self, a.Nonce))}, from)
 		return
 	}
-	e := m.roster.entries[a.Subject]
+	e := m.roster.look(a.Subject)
 	switch {
 	case e == nil:
 		return
@@ -149,7 +149,7 @@ func (m *Machine) certify(p *probe) {
 		return
 	}
 	slices.SortStableFunc(votes, func(a, b Vote) int { return cmp.Compare(b.Waited, a.Waited) })
-	e := m.roster.entries[p.subject]
+	e := m.roster.look(p.subject)
 	p.certified = true
 	m.condemn(&Certificate{
 		Subject: p.subject, Version: p.version, Expires: e.expires.Add(-record.Leeway).Truncate(time.Second),

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 )
 
 // Breaking lists what code made for the interface of was may not find, or find otherwise, in now: one line for each
@@ -12,13 +13,12 @@ import (
 // count as well as numbers, since code is made of names.
 func Breaking(was, now []protoreflect.FileDescriptor) []string {
 	c := comparison{now: map[protoreflect.FullName]protoreflect.Descriptor{}, seen: map[protoreflect.FullName]bool{}}
-	for _, f := range now {
-		c.index(f)
-	}
+	c.index(now)
 	for _, f := range was {
 		for i := range f.Services().Len() {
 			c.service(f.Services().Get(i))
 		}
+		c.extensions(f.Extensions())
 		c.declared(f.Messages(), f.Enums())
 	}
 	slices.Sort(c.found)
@@ -31,16 +31,30 @@ type comparison struct {
 	found []string
 }
 
-// index notes the declarations of a file and of those that it imports.
-func (c *comparison) index(f protoreflect.FileDescriptor) {
-	for i := range f.Services().Len() {
-		c.now[f.Services().Get(i).FullName()] = f.Services().Get(i)
-	}
-	c.indexTypes(f.Messages(), f.Enums())
-	for i := range f.Imports().Len() {
-		if to := f.Imports().Get(i); !isStandard(to.Path()) {
-			c.index(to)
+// index notes the declarations of files and of those that they import, each file once: imports may meet again.
+func (c *comparison) index(files []protoreflect.FileDescriptor) {
+	queue, seen := slices.Clone(files), map[string]bool{}
+	for len(queue) > 0 {
+		f := queue[0]
+		queue = queue[1:]
+		if seen[f.Path()] || isStandard(f.Path()) {
+			continue
 		}
+		seen[f.Path()] = true
+		for i := range f.Services().Len() {
+			c.now[f.Services().Get(i).FullName()] = f.Services().Get(i)
+		}
+		c.indexExtensions(f.Extensions())
+		c.indexTypes(f.Messages(), f.Enums())
+		for i := range f.Imports().Len() {
+			queue = append(queue, f.Imports().Get(i).FileDescriptor)
+		}
+	}
+}
+
+func (c *comparison) indexExtensions(list protoreflect.ExtensionDescriptors) {
+	for i := range list.Len() {
+		c.now[list.Get(i).FullName()] = list.Get(i)
 	}
 }
 
@@ -51,6 +65,7 @@ func (c *comparison) indexTypes(messages protoreflect.MessageDescriptors, enums 
 	for i := range messages.Len() {
 		m := messages.Get(i)
 		c.now[m.FullName()] = m
+		c.indexExtensions(m.Extensions())
 		c.indexTypes(m.Messages(), m.Enums())
 	}
 }
@@ -61,7 +76,27 @@ func (c *comparison) declared(messages protoreflect.MessageDescriptors, enums pr
 	}
 	for i := range messages.Len() {
 		c.message(messages.Get(i))
+		c.extensions(messages.Get(i).Extensions())
 		c.declared(messages.Get(i).Messages(), messages.Get(i).Enums())
+	}
+}
+
+func (c *comparison) extensions(list protoreflect.ExtensionDescriptors) {
+	for i := range list.Len() {
+		was := list.Get(i)
+		now, ok := c.now[was.FullName()].(protoreflect.ExtensionDescriptor)
+		switch {
+		case !ok || !now.IsExtension() || now.Number() != was.Number() || now.ContainingMessage().FullName() != was.ContainingMessage().FullName():
+			c.breaks("extension %s is gone", was.FullName())
+		case fieldType(now) != fieldType(was):
+			c.breaks("extension %s is %s instead of %s", was.FullName(), fieldType(now), fieldType(was))
+		}
+		if was.Message() != nil {
+			c.message(was.Message())
+		}
+		if was.Enum() != nil {
+			c.enum(was.Enum())
+		}
 	}
 }
 
@@ -88,10 +123,18 @@ func (c *comparison) service(was protoreflect.ServiceDescriptor) {
 			c.breaks("method %s takes %s instead of %s", m.FullName(), n.Input().FullName(), m.Input().FullName())
 		case n.Output().FullName() != m.Output().FullName():
 			c.breaks("method %s returns %s instead of %s", m.FullName(), n.Output().FullName(), m.Output().FullName())
+		case repeatable(m) && !repeatable(n):
+			c.breaks("method %s may not be repeated any more", m.FullName())
 		}
 		c.message(m.Input())
 		c.message(m.Output())
 	}
+}
+
+// repeatable reports whether a call may be made again when its first answer was lost: generated clients rely on it.
+func repeatable(m protoreflect.MethodDescriptor) bool {
+	o, ok := m.Options().(*descriptorpb.MethodOptions)
+	return ok && o.GetIdempotencyLevel() != descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN
 }
 
 // message compares a message and, in a loop, all that it reaches.

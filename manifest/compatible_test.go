@@ -14,6 +14,7 @@ import "google/protobuf/timestamp.proto";
 service Exchange {
   rpc Quote(Request) returns (Reply);
   rpc Ticks(Request) returns (stream Reply);
+  rpc Again(Request) returns (Reply) { option idempotency_level = IDEMPOTENT; }
 }
 enum Side { SIDE_UNSPECIFIED = 0; SIDE_BUY = 1; }
 message Request { string symbol = 1; uint32 count = 2; Side side = 3; Nested nested = 4; message Nested { int64 deep = 1; } }
@@ -57,6 +58,8 @@ func TestAdditionsBreakNothingAndWhatBreaksIsNamed(t *testing.T) {
 		"value renumbered":      {"SIDE_BUY = 1", "SIDE_BUY = 2", "value acme.v1.SIDE_BUY is 2 instead of 1"},
 		"out of the oneof":      {"oneof o { string text = 3; bytes data = 4; }", "string text = 3; oneof o { bytes data = 4; }", "field acme.v1.Reply.text is optional, or in a oneof, otherwise than before"},
 		"well-known type away":  {"google.protobuf.Timestamp at", "int64 at", "field acme.v1.Reply.at is int64 instead of google.protobuf.Timestamp"},
+		"repeatable no more":    {"option idempotency_level = IDEMPOTENT;", "", "method acme.v1.Exchange.Again may not be repeated any more"},
+		"more than repeatable":  {"= IDEMPOTENT;", "= NO_SIDE_EFFECTS;", ""},
 		"two at once, in order": {"symbol = 1; uint32 count = 2;", "symbol = 1;", "field acme.v1.Request.count is gone"},
 	} {
 		t.Run(name, func(t *testing.T) {

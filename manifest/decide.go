@@ -40,7 +40,11 @@ type Wanted struct {
 // Local is a running instance on this machine: a run/NAME.json whose lock is held.
 type Local struct {
 	Fingerprint string
+	Compatible  bool // the fingerprint differs, but only by additions
 }
+
+// fits reports whether code made for the wanted interface can call the instance.
+func (l *Local) fits(wanted Wanted) bool { return l.Fingerprint == wanted.Fingerprint || l.Compatible }
 
 // Decision is what to do, and why.
 type Decision struct {
@@ -52,7 +56,7 @@ type Decision struct {
 }
 
 // Decide is the seed's rule, and the only place where it stands; the build step, the client and the simulation call it.
-// Local with the wanted fingerprint: UseLocal. Else the best round trip within policy.MaxLatency: UseRemote. Else, with
+// Local with the wanted interface, or one that adds to it: UseLocal. Else the best round trip within policy.MaxLatency: UseRemote. Else, with
 // policy.AutoSpawn: Spawn. Else Refuse.
 //
 // With policy.OfflineVendor nothing was probed: candidates are those that Cell.lock recorded, and any at all are taken.
@@ -84,8 +88,12 @@ func (d *Decision) tryLocal(wanted Wanted, local *Local) bool {
 	switch {
 	case local == nil:
 		d.because("no instance runs here")
-	case local.Fingerprint != wanted.Fingerprint:
+	case !local.fits(wanted):
 		d.because("the instance that runs here has interface %s, wanted is %s", short(local.Fingerprint), short(wanted.Fingerprint))
+	case local.Compatible:
+		d.Choice = UseLocal
+		d.because("an instance runs here whose interface adds to the wanted one")
+		return true
 	default:
 		d.Choice = UseLocal
 		d.because("an instance with the wanted interface runs here")
@@ -100,16 +108,16 @@ func (d *Decision) tryRemote(wanted Wanted, candidates []Candidate, policy Polic
 	}
 	usable := usableCandidates(wanted, candidates)
 	if len(usable) == 0 {
-		d.because("%d instances known, %d answered, none can be used", len(candidates), answered(candidates))
+		d.because("%s known, %d answered, none can be used", instances(len(candidates)), answered(candidates))
 		return false
 	}
 	d.Best = usable[0].RTT
 	if limit := policy.MaxLatency; limit != nil && d.Best > *limit {
-		d.because("best round trip %v is above max_latency_ms = %d", d.Best, limit.Milliseconds())
+		d.because("best round trip %s is above max_latency_ms = %d", milliseconds(d.Best), limit.Milliseconds())
 		return false
 	}
 	d.Choice, d.Remote = UseRemote, usable
-	d.because("%d instances can be used, the best is %v away", len(usable), d.Best)
+	d.because("%s can be used, the best is %s away", instances(len(usable)), milliseconds(d.Best))
 	return true
 }
 
@@ -120,6 +128,6 @@ func (d *Decision) tryRecorded(candidates []Candidate) bool {
 		return false
 	}
 	d.Choice, d.Remote = UseRemote, recorded
-	d.because("offline_vendor is set: the %d instances of Cell.lock are taken unasked", len(recorded))
+	d.because("offline_vendor is set: %s of Cell.lock can be used, unasked", instances(len(recorded)))
 	return true
 }

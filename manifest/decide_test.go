@@ -37,9 +37,10 @@ func TestDecide(t *testing.T) {
 		remote     []peer.ID
 		best       time.Duration
 	}{
-		{"a running instance ends it", &Local{"f1"}, []Candidate{near}, limit, UseLocal, nil, 0},
-		{"whatever the policy", &Local{"f1"}, nil, Policy{OfflineVendor: true}, UseLocal, nil, 0},
-		{"a running instance of another interface does not", &Local{"f2"}, []Candidate{near}, limit, UseRemote, []peer.ID{"near"}, 20 * ms},
+		{"a running instance ends it", &Local{Fingerprint: "f1"}, []Candidate{near}, limit, UseLocal, nil, 0},
+		{"whatever the policy", &Local{Fingerprint: "f1"}, nil, Policy{OfflineVendor: true}, UseLocal, nil, 0},
+		{"a running instance of another interface does not", &Local{Fingerprint: "f2"}, []Candidate{near}, limit, UseRemote, []peer.ID{"near"}, 20 * ms},
+		{"one that only adds does", &Local{Fingerprint: "f2", Compatible: true}, nil, limit, UseLocal, nil, 0},
 		{"near enough", nil, []Candidate{far, near, silent}, limit, UseRemote, []peer.ID{"near", "far"}, 20 * ms},
 		{"exactly at the limit", nil, []Candidate{near}, Policy{MaxLatency: ptr(20 * ms)}, UseRemote, []peer.ID{"near"}, 20 * ms},
 		{"a nanosecond above", nil, []Candidate{near}, Policy{MaxLatency: ptr(20*ms - 1)}, Refuse, nil, 20 * ms},
@@ -106,7 +107,7 @@ func TestTooFarErrorText(t *testing.T) {
 		{
 			[]Candidate{{Peer: "x", RTT: 500300 * time.Microsecond, Fingerprint: "f1"}},
 			Policy{MaxLatency: ptr(500 * ms)},
-			"exchange too far and local spawn disabled (best 500.3 ms, limit 500 ms; 1 instances known, 1 answered); " +
+			"exchange too far and local spawn disabled (best 500.3 ms, limit 500 ms; 1 instance known, 1 answered); " +
 				"raise max_latency_ms or set auto_spawn = true in [cell.exchange.policy]",
 		},
 	} {
@@ -195,5 +196,5 @@ func ExampleDecide() {
 	fmt.Println(d.Err)
 	// Output:
 	// refuse
-	// exchange too far and local spawn disabled (best 612 ms, limit 500 ms; 1 instances known, 1 answered); raise max_latency_ms or set auto_spawn = true in [cell.exchange.policy]
+	// exchange too far and local spawn disabled (best 612 ms, limit 500 ms; 1 instance known, 1 answered); raise max_latency_ms or set auto_spawn = true in [cell.exchange.policy]
 }

@@ -22,6 +22,7 @@ type Policy struct {
 	OfflineVendor bool           // the build step opens no network socket and reads Cell.lock and cellvendor/ alone
 	AllowOpen     bool           // accept a cell that names no publishers
 	Sandbox       string         // "none": start it here even when no sandbox can be had. Empty: refuse then
+	Share         bool           // what is started here serves other machines too, if it may
 	Binary        string         // ready-made binaries: "verify", "rebuild", "source-only"; empty: verify
 }
 
@@ -99,6 +100,7 @@ func readPolicy(n *node) Policy {
 		AutoSpawn:     n.boolean("auto_spawn"),
 		OfflineVendor: n.boolean("offline_vendor"),
 		AllowOpen:     n.boolean("allow_open"),
+		Share:         n.boolean("share"),
 		Sandbox:       n.oneOf("sandbox", "none"),
 		Binary:        n.oneOf("binary", "verify", "rebuild", "source-only"),
 	}

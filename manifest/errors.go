@@ -57,3 +57,21 @@ func problem(err error) string {
 	}
 	return "is refused: " + strings.TrimPrefix(err.Error(), "manifest: ")
 }
+
+// IncompatibleError says what an instance's interface lacks that code made for another one calls.
+type IncompatibleError struct {
+	Breaking []string // as Breaking returns it; not empty
+}
+
+// maxNamed is how many members an IncompatibleError names: who made the interface could make it endless.
+const maxNamed = 4
+
+// Error names the first few members.
+func (e *IncompatibleError) Error() string {
+	named := e.Breaking[:min(len(e.Breaking), maxNamed)]
+	text := strings.Join(named, ", ")
+	if more := len(e.Breaking) - len(named); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}

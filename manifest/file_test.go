@@ -80,7 +80,7 @@ func TestWholeFile(t *testing.T) {
 		Cells: map[string]Dependency{"ledger": {
 			Name: "ledger", Git: "git@github.com:Acme/Ledger.git", Tag: "v2.0.0",
 			Mirrors: []string{"https://mirror.example.org/ledger"}, Path: "../ledger", Clone: true,
-			Policy: Policy{AllowOpen: true, Sandbox: "none", Binary: "rebuild"},
+			Policy: Policy{AllowOpen: true, Share: true, Sandbox: "none", Binary: "rebuild"},
 			Cell:   Cell{Repository: "github.com/acme/ledger", Tag: "v2.0.0"},
 		}},
 	}
@@ -176,7 +176,7 @@ func TestRefusals(t *testing.T) {
 		"interface = [\"../a.proto\"]":                                   "package.interface has \"../a.proto\": it leaves the repository",
 		"interface = [\"a\", \"a\"]":                                     "package.interface has \"a\" twice",
 		"interface = [\".\"]":                                            "package.interface has \".\": it is not clean",
-		"interface = [" + long("\"a\",", 65) + "]":                       "package.interface has 65 elements; at most 64 are read",
+		"interface = [" + long("\"a\",", 257) + "]":                      "package.interface has 257 elements; at most 256 are read",
 		"import_roots = [\"/proto\"]":                                    "package.import_roots has \"/proto\": it is absolute",
 		"[build]\npackage = \"../cmd\"":                                  "build.package leaves the repository",
 		"[build]\npackage = \"-x\"":                                      "build.package has a part that begins with -",

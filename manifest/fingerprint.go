@@ -19,22 +19,11 @@ func Fingerprint(files map[string][]byte, interfaces, importRoots []string) (str
 	if len(interfaces) == 0 {
 		return "", nil
 	}
-	var opaque []string
-	for _, f := range interfaces {
-		data, ok := files[f]
-		if !ok {
-			return "", fmt.Errorf("manifest: %s: interface file is not there", f)
-		}
-		if !isProto(f) {
-			sum := sha256.Sum256(data)
-			opaque = append(opaque, hex.EncodeToString(sum[:]))
-		}
-	}
-	descriptors, err := Compile(files, interfaces, importRoots)
+	set, err := CompileSet(files, interfaces, importRoots)
 	if err != nil {
 		return "", err
 	}
-	return hashInterface(descriptors, opaque), nil
+	return set.Fingerprint(), nil
 }
 
 // FingerprintFiles is Fingerprint of compiled interface files. The text it hashes has one line for each service,

@@ -19,12 +19,13 @@ const (
 	MaxBinaries    = 256  // binaries in one Cell.json
 	MaxDescription = 1024 // bytes of a package description
 
-	MaxInterfaces     = 64       // interface files of one cell
+	MaxInterfaces     = 256      // interface files that one cell names; what they import is beside it
 	MaxImportRoots    = 16       // import roots of one cell
 	MaxInterfaceFiles = 512      // interface files with everything that they import
 	MaxInterfaceSize  = 1 << 20  // bytes of one interface file
 	MaxInterfaceTotal = 8 << 20  // bytes of all of them together
 	MaxInterfaceLine  = 16 << 10 // bytes of one of its lines: the compiler's cost grows with their square
+	MaxInterfaceSet   = 2 << 20  // bytes of a compiled interface that an instance hands to a client
 	MaxMethods        = 4096     // methods of one interface
 	MaxFields         = 4096     // fields of one message, values of one enum
 	MaxDepth          = 32       // nesting of messages, tables, arrays and dotted keys

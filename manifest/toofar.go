@@ -40,7 +40,7 @@ func (e *TooFarError) measured() string {
 	if e.Best > 0 {
 		best = fmt.Sprintf("best %s", milliseconds(e.Best))
 	}
-	text := fmt.Sprintf("%s, %s; %d instances known, %d answered", best, limit, e.Known, e.Answered)
+	text := fmt.Sprintf("%s, %s; %s known, %d answered", best, limit, instances(e.Known), e.Answered)
 	if len(e.Reasons) > 0 {
 		text += fmt.Sprintf("; %d refused, such as %s", len(e.Reasons), e.Reasons[0])
 	}
@@ -67,4 +67,11 @@ func milliseconds(d time.Duration) string {
 		d = d.Round(time.Microsecond)
 	}
 	return fmt.Sprintf("%g ms", float64(d)/float64(time.Millisecond))
+}
+
+func instances(n int) string {
+	if n == 1 {
+		return "1 instance"
+	}
+	return fmt.Sprintf("%d instances", n)
 }

@@ -12,8 +12,8 @@ import (
 )
 
 // advertised returns the addresses under which an instance of this node is dialled: what the operator wrote first,
-// then the public before the private, and loopback only where there is nothing else. At most as many as a record
-// takes.
+// then the public before the private, and loopback only where there is nothing else; and behind them relays. At most as
+// many as a record takes.
 func (n *Node) advertised() []ma.Multiaddr {
 	candidates := slices.Clone(n.live.get().Advertise)
 	found := n.dialable()
@@ -31,7 +31,15 @@ func (n *Node) advertised() []ma.Multiaddr {
 			list = append(list, a)
 		}
 	}
-	return list
+	return append(list, n.circuits()...)
+}
+
+// circuits returns where others can ask for a direct path to this node: nowhere if they can simply dial it.
+func (n *Node) circuits() []ma.Multiaddr {
+	if p := n.punch.Load(); p != nil {
+		return p.Circuits()
+	}
+	return nil
 }
 
 const (
@@ -111,6 +119,12 @@ func cellAddrs(addrs []ma.Multiaddr) []ma.Multiaddr {
 		}
 	}
 	return list
+}
+
+// reachedAt returns those addresses of a libp2p peer that cell/1 can be dialled at, and its relays.
+func reachedAt(addrs []ma.Multiaddr) []ma.Multiaddr {
+	_, circuits := record.SplitCircuits(addrs)
+	return append(cellAddrs(addrs), circuits...)
 }
 
 // quicInfo returns a peer with those of its addresses that libp2p can dial.

@@ -115,6 +115,8 @@ func (f fakeInstance) Welcome(link.Hello, peer.ID) link.Welcome {
 
 func (f fakeInstance) Entrust(cid.Cid, []byte) error { return nil }
 
+func (f fakeInstance) Interface(cid.Cid) []byte { return nil }
+
 func (f fakeInstance) Open(context.Context, link.Hello, net.Conn) {}
 
 func (f fakeInstance) List(context.Context, link.Hello) (link.List, error) {

@@ -2,6 +2,8 @@ package overlay
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,6 +96,25 @@ func (i *Instance) logEvents(ctx context.Context) {
 	}
 }
 
+// twin is where another process with the instance's key was reached, when its record was seen last.
+type twin struct {
+	addrs string
+	seen  time.Time
+}
+
+// twinNoted is for how long a twin stands in a node's status.
+const twinNoted = 5 * time.Minute
+
+// twinNotes names the twins of a node's instances.
+func (n *Node) twinNotes() (notes []string) {
+	for _, i := range n.instances() {
+		if t := i.twin.Load(); t != nil && time.Since(t.seen) < twinNoted {
+			notes = append(notes, fmt.Sprintf("another process serves %s with the same key, at %s: stop one, or give it a key of its own (another CELL_HOME, or CELL_KEY)", i.service.Cell, t.addrs))
+		}
+	}
+	return notes
+}
+
 // kindFalse is the kind of an event that is counted and not shown: a member that was called dead has come back as the
 // same incarnation.
 const kindFalse = "false death"
@@ -116,6 +137,11 @@ func (i *Instance) logEvent(e gossip.Event, died map[peer.ID]uint64) {
 			i.node.events.count(event.Cell, kindFalse)
 		}
 		delete(died, rec.Peer)
+	case gossip.Twin:
+		event.Detail = strings.Join(addrTexts(rec.Addrs), " ")
+		i.twin.Store(&twin{event.Detail, time.Now()})
+		i.node.log.Warn("another process serves this cell with the same key, and clients reach either: stop one, or give it a key of its own (another CELL_HOME, or CELL_KEY)",
+			"cell", event.Cell, "peer", event.Peer, "addrs", event.Detail)
 	}
 	i.node.events.add(event)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -57,18 +56,6 @@ func orNone(s string) string {
 	return s
 }
 
-// Open hands a client's connection to the service.
-func (h *handler) Open(ctx context.Context, hello link.Hello, c net.Conn) {
-	i := h.instance(hello.Cell)
-	if i == nil {
-		c.Close()
-		return
-	}
-	i.open.add(1)
-	defer i.open.add(-1)
-	i.service.Handle(ctx, c)
-}
-
 // maxListed is how many members one answer names.
 const maxListed = 64
 
@@ -82,6 +69,14 @@ func (h *handler) List(_ context.Context, hello link.Hello) (link.List, error) {
 }
 
 func notServed(cell cid.Cid) error { return fmt.Errorf("overlay: cell %s is not served here", cell) }
+
+// Interface is what the service says of itself.
+func (h *handler) Interface(cell cid.Cid) []byte {
+	if i := h.instance(cell); i != nil {
+		return i.service.Interface
+	}
+	return nil
+}
 
 // Entrust has the cell's authority take a trust document; gossip passes it on.
 func (h *handler) Entrust(cell cid.Cid, document []byte) error {
@@ -224,6 +219,7 @@ func (i *Instance) changes(events []gossip.Event) link.List {
 		switch e.Kind {
 		case gossip.Dead, gossip.Left, gossip.Expired, gossip.Revoked:
 			l.Gone = append(l.Gone, gone(e))
+		case gossip.Twin: // nobody's record has changed
 		default:
 			l.Members = append(l.Members, i.listed(e.Member))
 		}

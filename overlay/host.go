@@ -1,21 +1,28 @@
 package overlay
 
 import (
+	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/quic-go/quic-go"
 	"go.uber.org/fx"
 
 	"github.com/cellnode/cellnode/internal/link"
+	"github.com/cellnode/cellnode/overlay/punch"
 )
 
 // defaultConnections is how far the connection manager lets connections grow before it closes idle ones, down to half.
@@ -83,29 +90,88 @@ func (n *Node) hostOptions(listen []ma.Multiaddr) ([]libp2p.Option, error) {
 		libp2p.UDPBlackHoleSuccessCounter(nil), libp2p.IPv6BlackHoleSuccessCounter(nil),
 		libp2p.DisableMetrics(), libp2p.ProtocolVersion(link.ALPN),
 	}
-	if len(listen) == 0 {
-		opts = append(opts, libp2p.NoListenAddrs)
-	} else {
+	switch {
+	case len(listen) > 0:
 		opts = append(opts, libp2p.ListenAddrs(listen...))
+	case n.punches():
+		opts = append(opts, libp2p.ListenAddrStrings("/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1"))
+	default:
+		opts = append(opts, libp2p.NoListenAddrs)
 	}
-	if len(listen) == 0 || n.cfg.loopbackOnly() || n.cfg.ListenPacket != nil {
-		// A host that only dials has no address to find out and no port to map. On loopback nobody outside can help with
-		// that, and there is no NAT to cross. Identify's address discovery stalls virtual time.
+	if !n.punches() {
+		// Identify's address discovery stalls virtual time.
 		return append(opts, libp2p.DisableRelay(), libp2p.DisableIdentifyAddressDiscovery()), nil
+	}
+	if len(listen) == 0 { // what is listened on is for who is asked to punch a hole, and nobody else's affair
+		return append(opts, libp2p.DisableIdentifyAddressDiscovery()), nil
 	}
 	if !n.cfg.NoPortMapping {
 		opts = append(opts, libp2p.NATPortMap())
 	}
-	return append(opts, libp2p.EnableAutoNATv2(), libp2p.EnableHolePunching()), nil
+	return append(opts, libp2p.EnableAutoNATv2()), nil
 }
+
+// punches reports whether there may be NATs to cross between this node and others. On loopback and in virtual networks
+// there are none.
+func (n *Node) punches() bool {
+	if len(n.cfg.Listen) > 0 || n.cfg.ListenPacket != nil {
+		return n.cfg.ListenPacket == nil && !n.cfg.loopbackOnly()
+	}
+	return slices.ContainsFunc(n.cfg.Bootstrap, func(p peer.AddrInfo) bool {
+		return slices.ContainsFunc(p.Addrs, func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) })
+	})
+}
+
+// startPunching lets paths be opened through NATs: ours to others, and those of others to us.
+func (n *Node) startPunching() error {
+	if !n.punches() {
+		return nil
+	}
+	cfg := punch.Config{Host: n.host, Log: n.log}
+	if n.listensUDP() {
+		cfg.Seen, cfg.Changed = n.seen, n.readdress
+	}
+	p, err := punch.New(cfg)
+	if err != nil {
+		return err
+	}
+	n.punch.Store(p)
+	if n.listensUDP() {
+		n.server.ServeNode(p.Listener())
+	}
+	return nil
+}
+
+// readdress has the instances make new records at once: their addresses have changed.
+func (n *Node) readdress() {
+	for _, i := range n.instances() {
+		select {
+		case i.readdressed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Stream opens a stream of cell/1 to a peer that cannot be dialled, on a direct connection that it is asked for at a relay.
+// See link.DialerConfig.DialNode.
+func (n *Node) Stream(ctx context.Context, id peer.ID, circuit ma.Multiaddr) (net.Conn, error) {
+	p := n.punch.Load()
+	if p == nil {
+		return nil, errNoPunching
+	}
+	return p.Dial(ctx, id, circuit)
+}
+
+// errNoPunching says why a node does not try.
+var errNoPunching = errors.New("overlay: the node knows nobody beyond this machine who could introduce it: name an entry point as bootstrap")
 
 // connManager makes the manager of the UDP sockets that libp2p and cell/1 share.
 func (n *Node) connManager(packet listenPacket) (*quicreuse.ConnManager, error) {
-	var reset quic.StatelessResetKey
-	var token quic.TokenGeneratorKey
-	if _, err := rand.Read(reset[:]); err != nil {
+	reset, err := n.resetKey()
+	if err != nil {
 		return nil, err
 	}
+	var token quic.TokenGeneratorKey
 	if _, err := rand.Read(token[:]); err != nil {
 		return nil, err
 	}
@@ -121,4 +187,14 @@ func (n *Node) connManager(packet listenPacket) (*quicreuse.ConnManager, error) 
 		}))
 	}
 	return quicreuse.NewConnManager(reset, token, opts...)
+}
+
+// resetKey is the same at each start of a node: so it can tell those who still talk to the one before, killed and started
+// again at the same port, that their connections are gone (RFC 9000 section 10.3). They would wait for 15 to 45 s.
+func (n *Node) resetKey() (quic.StatelessResetKey, error) {
+	raw, err := n.cfg.Key.Raw()
+	if err != nil {
+		return quic.StatelessResetKey{}, fmt.Errorf("overlay: %w", err)
+	}
+	return sha256.Sum256(append([]byte("cell/quic-reset/v1\x00"), raw...)), nil
 }

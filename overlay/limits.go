@@ -8,6 +8,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	"github.com/libp2p/go-libp2p/x/rate"
+
+	"github.com/cellnode/cellnode/internal/link"
 )
 
 // Limits for one address and one network. libp2p's own keep 8 connections and one new one in five seconds per IPv4
@@ -22,10 +24,17 @@ const (
 	newConnsBurst  = 512
 )
 
+// callStreams is how many streams of calls one peer may have here, as many as QUIC takes on a connection of libp2p's. Its own
+// limit for a protocol would be a quarter of that.
+const callStreams = 256
+
 // resources returns the node's resource manager: libp2p's scaled limits, with limits per address that let many
 // nodes live behind one.
 func resources() (network.ResourceManager, error) {
 	limits := rcmgr.DefaultLimits
+	limits.AddProtocolPeerLimit(link.Protocol, rcmgr.BaseLimit{
+		StreamsInbound: callStreams, StreamsOutbound: callStreams, Streams: 2 * callStreams, Memory: 64 << 20,
+	}, rcmgr.BaseLimitIncrease{})
 	perSecond := rate.Limit{RPS: newConnsPerSec, Burst: newConnsBurst}
 	m, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.AutoScale()),
 		rcmgr.WithMetricsDisabled(),

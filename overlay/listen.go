@@ -72,10 +72,11 @@ type countedConn struct {
 	closed chan struct{}
 }
 
-// Close closes the connection and tells the node so.
+// Close closes the connection, and then tells the node, which would close it too.
 func (c *countedConn) Close() error {
+	err := c.Conn.Close()
 	c.once.Do(func() { close(c.closed) })
-	return c.Conn.Close()
+	return err
 }
 
 // CloseWrite ends our half of the connection.

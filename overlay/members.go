@@ -20,8 +20,9 @@ import (
 func (i *Instance) Seeds() []manifest.Seed {
 	var list []manifest.Seed
 	for _, m := range i.gossip.Members() {
-		if r := m.Record; r.State != record.Leaving && len(r.Addrs) > 0 {
-			list = append(list, manifest.Seed{Peer: r.Peer, Addrs: r.Addrs, Record: r.Envelope})
+		direct, _ := record.SplitCircuits(m.Record.Addrs) // relays change
+		if r := m.Record; r.State != record.Leaving && len(direct) > 0 {
+			list = append(list, manifest.Seed{Peer: r.Peer, Addrs: direct, Record: r.Envelope})
 		}
 	}
 	slices.SortFunc(list, func(a, b manifest.Seed) int { return strings.Compare(a.Peer.String(), b.Peer.String()) })

@@ -110,6 +110,7 @@ var (
 	descFalsePrunes = desc("false_prune_total", "Members that came back as the same incarnation after they had been certified dead.", "cell")
 	descRefuted     = desc("suspicions_refuted_total", "Suspects that proved to be alive.", "cell")
 	descConns       = desc("conns", "Open connections of clients to instances of this node.", "cell")
+	descTurned      = desc("turned_away_total", "Clients turned away: at a limit, without a Hello in time, or in the handshake.", "reason")
 	descTable       = desc("dht_peers", "Nodes in the routing table.")
 	descNetwork     = desc("dht_network_size", "Estimated number of nodes in the DHT.")
 )
@@ -121,7 +122,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (s scrape) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descBuildInfo, descInstances, descSuspects, descHealth, descMessages, descTraffic, descReplicas, descAnnounceAt, descPrunes, descFalsePrunes, descRefuted, descConns, descTable, descNetwork,
+		descBuildInfo, descInstances, descSuspects, descHealth, descMessages, descTraffic, descReplicas, descAnnounceAt, descPrunes, descFalsePrunes, descRefuted, descConns, descTurned, descTable, descNetwork,
 	} {
 		ch <- d
 	}
@@ -139,6 +140,9 @@ func (s scrape) Collect(ch chan<- prometheus.Metric) {
 	if s.n.dht != nil {
 		gauge(descTable, float64(s.n.dht.Size()))
 		gauge(descNetwork, float64(s.n.dht.NetworkSize()))
+	}
+	for reason, n := range s.n.server.TurnedAway() {
+		count(descTurned, uint64(n), reason)
 	}
 	for _, i := range s.n.instances() {
 		i.collect(gauge, count)

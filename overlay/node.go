@@ -12,6 +12,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -22,6 +23,7 @@ import (
 	"github.com/cellnode/cellnode/dht"
 	"github.com/cellnode/cellnode/internal/find"
 	"github.com/cellnode/cellnode/internal/link"
+	"github.com/cellnode/cellnode/overlay/punch"
 )
 
 // A Node is a running member of the network. Its methods may be called by any number of goroutines.
@@ -33,7 +35,8 @@ type Node struct {
 	host     host.Host
 	// reachable says which addresses others have confirmed.
 	reachable *reachable
-	dht       *dht.DHT // nil with Config.NoDHT
+	punch     atomic.Pointer[punch.Puncher] // nil where there is no NAT to cross; the host asks while it is being made
+	dht       *dht.DHT                      // nil with Config.NoDHT
 	server    *link.Server
 	dialer    *link.Dialer
 	lan       *lan // nil without Config.MDNS
@@ -85,6 +88,9 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.reachable, err = followReachable(n.host); err != nil {
 		return nil, err
 	}
+	if err := n.startPunching(); err != nil {
+		return nil, err
+	}
 	if err := n.joinDHT(ctx); err != nil {
 		return nil, err
 	}
@@ -110,7 +116,7 @@ func (n *Node) listen() (err error) {
 	if n.sockets, err = bind(n.cfg.Listen, packet); err != nil {
 		return err
 	}
-	dialer := link.DialerConfig{Identity: n.identity, Warm: find.Warm, Log: n.log}
+	dialer := link.DialerConfig{Identity: n.identity, Warm: find.Warm, DialNode: n.Stream, Log: n.log}
 	if n.cfg.ListenPacket != nil { // a virtual network: UDP alone, and the other nodes of this process are not us
 		dialer.ListenPacket, dialer.NoTCP, dialer.Budget = n.cfg.DialPacket, true, link.NewBudget()
 	}
@@ -207,7 +213,7 @@ func (n *Node) Listening() []ma.Multiaddr {
 
 // Notes returns what a person who runs the node should know, a line each.
 func (n *Node) Notes() []string {
-	notes := slices.Concat(n.sockets.notes, n.live.get().Notes)
+	notes := slices.Concat(n.sockets.notes, n.live.get().Notes, n.twinNotes())
 	if len(n.cfg.Listen) > 0 && !n.listensUDP() {
 		notes = append(notes, "no UDP address: the DHT and gossip reach others only outwards, and clients find this node by seed lists alone; add /ip4/0.0.0.0/udp/40000/quic-v1 to listen (and `sudo ufw allow 40000/udp`)")
 	}
@@ -269,6 +275,9 @@ func (n *Node) close() error {
 	}
 	if n.dialer != nil {
 		errs = append(errs, n.dialer.Close())
+	}
+	if p := n.punch.Load(); p != nil {
+		errs = append(errs, p.Close())
 	}
 	if n.reachable != nil {
 		errs = append(errs, n.reachable.close())

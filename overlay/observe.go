@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/cellnode/cellnode/internal/daemon"
@@ -28,6 +29,11 @@ func (a *api) Connect(ctx context.Context, q daemon.Query) (net.Conn, daemon.Ins
 		return nil, daemon.Instance{}, &daemon.Error{Message: err.Error(), Code: 1}
 	}
 	return c, daemon.Instance{Peer: i.Peer.String(), Path: i.Path}, err
+}
+
+// Stream implements daemon.Node.
+func (a *api) Stream(ctx context.Context, id peer.ID, circuit ma.Multiaddr) (net.Conn, error) {
+	return (*Node)(a).Stream(ctx, id, circuit)
 }
 
 // Peers implements daemon.Node.

@@ -10,8 +10,10 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/cellnode/cellnode/internal/daemon"
+	"github.com/cellnode/cellnode/overlay/punch"
 )
 
 // reachable follows which of the host's addresses others have reached from outside (AutoNAT v2, which asks several of
@@ -20,9 +22,10 @@ type reachable struct {
 	sub event.Subscription
 	wg  sync.WaitGroup
 
-	mu    sync.Mutex
-	addrs []ma.Multiaddr
-	nat   network.NATDeviceType // of UDP
+	mu     sync.Mutex
+	addrs  []ma.Multiaddr
+	failed []ma.Multiaddr        // that others have tried in vain
+	nat    network.NATDeviceType // of UDP
 }
 
 func followReachable(h host.Host) (*reachable, error) {
@@ -46,7 +49,7 @@ func (r *reachable) take(e any) {
 	defer r.mu.Unlock()
 	switch e := e.(type) {
 	case event.EvtHostReachableAddrsChanged:
-		r.addrs = e.Reachable
+		r.addrs, r.failed = e.Reachable, e.Unreachable
 	case event.EvtNATDeviceTypeChanged:
 		if e.TransportProtocol == network.NATTransportUDP {
 			r.nat = e.NatDeviceType
@@ -87,6 +90,29 @@ func (r *reachable) covers(addrs []ma.Multiaddr) bool {
 		confirmed = true
 	}
 	return confirmed
+}
+
+// seen says from where others can dial the node, as far as one can tell: the operator says so, or others have done it, or it
+// has a public address of its own that nobody has tried in vain.
+func (n *Node) seen() punch.Seen {
+	own := n.interfaceAddrs(true)
+	n.reachable.mu.Lock()
+	defer n.reachable.mu.Unlock()
+	var v4, v6, has4 bool
+	reached := slices.Concat(n.live.get().Advertise, n.reachable.addrs)
+	for _, a := range own {
+		has4 = has4 || a[0].Protocol().Code == ma.P_IP4 && !manet.IsIPLoopback(a)
+		if !slices.ContainsFunc(n.reachable.failed, a.Equal) {
+			reached = append(reached, a)
+		}
+	}
+	for _, a := range reached {
+		if len(a) == 3 && isPublic(a) {
+			ip6 := a[0].Protocol().Code == ma.P_IP6 || a[0].Protocol().Code == ma.P_DNS6
+			v6, v4 = v6 || ip6, v4 || !ip6
+		}
+	}
+	return punch.Seen{Public: v4 || v6, Hidden: has4 && !v4 || !has4 && !v6}
 }
 
 func (r *reachable) close() error {

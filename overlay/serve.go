@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -21,6 +22,9 @@ type Service struct {
 	Cell        manifest.Cell
 	Commit      string // that is running, in hex; empty: not stated
 	Fingerprint string // of its interface, in hex; empty: not stated
+	// Interface is the one that Fingerprint names, as manifest.InterfaceSet.Marshal returns it. Clients that were made for
+	// an older one ask for it, to see whether theirs is still in it. Nil: not stated, so that they are refused.
+	Interface []byte
 	// Grant lets the instance serve a cell that names its publishers; nil in an open one. See Instance.SetGrant.
 	Grant *record.Grants
 	// Authority says who else may be a member; nil: the cell is open, and anybody may. It is given the trust documents that
@@ -35,6 +39,10 @@ type Service struct {
 	// Handle serves one client's connection, which it owns, and returns when it is done with it. ctx ends when the
 	// node closes.
 	Handle func(ctx context.Context, c net.Conn)
+	// Connect connects to the service for one client before that is told that its call is taken; an error, within
+	// link.PrepareTime, refuses the call. Carry is then what Handle is without it. Both nil: Handle serves.
+	Connect func(ctx context.Context) (net.Conn, error)
+	Carry   func(ctx context.Context, client, service net.Conn)
 }
 
 // An Instance is a service that the node has joined its cell with. Its methods may be called by any number of
@@ -48,10 +56,12 @@ type Instance struct {
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
 	open      counter // connections of clients
+	twin      atomic.Pointer[twin]
 
-	look     chan struct{} // asks keepMeeting for a round now
-	met      chan struct{} // closed by firstMet when other members have been looked for once
-	firstMet func()
+	readdressed chan struct{} // asks keepRecord to look now
+	look        chan struct{} // asks keepMeeting for a round now
+	met         chan struct{} // closed by firstMet when other members have been looked for once
+	firstMet    func()
 
 	mu    sync.Mutex
 	seeds []manifest.Seed
@@ -71,13 +81,16 @@ func (n *Node) Serve(ctx context.Context, s Service) (*Instance, error) {
 	if len(n.sockets.bound) == 0 {
 		return nil, errors.New("overlay: a node that listens nowhere cannot serve: set listen in config.toml")
 	}
+	if len(s.Interface) > manifest.MaxInterfaceSet {
+		return nil, fmt.Errorf("overlay: interface of %d bytes, at most %d travel", len(s.Interface), manifest.MaxInterfaceSet)
+	}
 	if s.Incarnation == 0 {
 		s.Incarnation = uint64(time.Now().UnixMilli())
 	}
 	if s.State == 0 {
 		s.State = record.Serving
 	}
-	i := &Instance{node: n, service: s, id: s.Cell.ID(), grant: s.Grant, state: s.State, wanted: s.State, look: make(chan struct{}, 1), met: make(chan struct{})}
+	i := &Instance{node: n, service: s, id: s.Cell.ID(), grant: s.Grant, state: s.State, wanted: s.State, readdressed: make(chan struct{}, 1), look: make(chan struct{}, 1), met: make(chan struct{})}
 	i.firstMet = sync.OnceFunc(func() { close(i.met) })
 	if err := n.reserve(i.id, s.Cell); err != nil {
 		return nil, err

@@ -54,11 +54,14 @@ func (n *Node) Set(s Settings) {
 // withAdvertised adds the addresses that the operator wrote to those of the host, so that the DHT and other nodes hear of
 // them, too: behind a forwarded port they are the only ones that can be dialled from outside.
 func (n *Node) withAdvertised(found []ma.Multiaddr) []ma.Multiaddr {
+	if len(n.cfg.Listen) == 0 {
+		return nil // nobody is to dial us
+	}
 	all := cellAddrs(n.live.get().Advertise)
 	for _, a := range found {
 		if !slices.ContainsFunc(all, a.Equal) {
 			all = append(all, a)
 		}
 	}
-	return all
+	return append(all, n.circuits()...)
 }

@@ -103,7 +103,7 @@ func (i *Instance) Record() *record.Signed { return i.gossip.Self() }
 // keepRecord makes a new record when the old one has lived half its life, and when the node's addresses change or are
 // confirmed.
 func (i *Instance) keepRecord(ctx context.Context) {
-	const look = 2 * time.Second // nothing tells of a new address at once: libp2p looks once a minute, and not at TCP's
+	const look = 2 * time.Second // nothing tells of most new addresses at once: libp2p looks once a minute, and not at TCP's
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for {
@@ -111,6 +111,7 @@ func (i *Instance) keepRecord(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-i.readdressed:
 		}
 		rec := i.Record()
 		addrs := i.node.advertised()

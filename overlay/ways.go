@@ -29,7 +29,7 @@ func (n *Node) Ways(cell manifest.Cell, seeds []manifest.Seed) []find.Way {
 		ways = append(ways, find.Way{Name: find.DHT, Run: func(ctx context.Context, sink find.Sink) error {
 			return n.dht.FindVia(ctx, cell.ID(), seedInfos(seeds, n.ID()), func(p peer.AddrInfo) {
 				if p.ID != n.ID() {
-					sink.Found(find.Candidate{Peer: p.ID, Addrs: cellAddrs(p.Addrs), Way: find.DHT})
+					sink.Found(find.Candidate{Peer: p.ID, Addrs: reachedAt(p.Addrs), Way: find.DHT})
 				}
 			})
 		}})
@@ -61,6 +61,7 @@ func (n *Node) gossipWay(ctx context.Context, cell manifest.Cell, sink find.Sink
 					g.Leave = rec
 				}
 				sink.Gone(g)
+			case gossip.Twin: // nobody's record has changed
 			default:
 				sink.Found(find.Candidate{Peer: rec.Peer, Addrs: rec.Addrs, Record: rec, Way: find.Gossip, Trusted: true, Self: e.Member.Self})
 			}

@@ -15,6 +15,8 @@ type Counters struct {
 	Traffic map[string]gossip.Count
 	// Redials is how many fresh connections were tried beside the streams.
 	Redials int
+	// Dropped is how many frames did not fit into a stream's queue.
+	Dropped int
 	// Certificates is how many different ones were sent, of any worth. False are those among them against the very
 	// record by which a node that runs, and is not paused, was known at that moment.
 	Certificates, False int

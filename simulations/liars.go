@@ -48,18 +48,29 @@ func withhold(n *Node, m gossip.Message) gossip.Message {
 	return m
 }
 
-// Accuse makes every liar send a certificate against a node to all its neighbours at once: the votes of as many liars
-// as count, each with the longest claim there is.
+// Doubters counts the honest members, besides itself, that do not list a node.
+func (l *Liars) Doubters(n *Node) int {
+	count := 0
+	for _, o := range l.w.nodes {
+		if o != n && o.Present() && !l.Lies(o) && !o.Lists(n) {
+			count++
+		}
+	}
+	return count
+}
+
+// Accuse makes every liar send a certificate against a node to all its neighbours at once: the votes of all liars that
+// count, each with the longest claim there is.
 func (l *Liars) Accuse(victim *Node) {
-	known, ok := l.nodes[0].m.Member(victim.ID)
+	view := l.nodes[0].m
+	known, ok := view.Member(victim.ID)
 	if !ok {
 		return
 	}
 	rec := known.Record
 	c := &gossip.Certificate{Subject: victim.ID, Version: gossip.Version{Incarnation: rec.Incarnation, Seq: rec.Seq}, Expires: rec.Expires}
-	observers := l.nodes[0].m.Observers(victim.ID)
 	for _, n := range l.nodes {
-		if n != victim && slices.Contains(observers, n.ID) && len(c.Votes) < gossip.MaxVotes {
+		if n != victim && view.Accepts(n.ID, victim.ID) && len(c.Votes) < gossip.MaxVotes {
 			c.Votes = append(c.Votes, l.vote(n, c))
 		}
 	}
@@ -74,6 +85,30 @@ func (l *Liars) Accuse(victim *Node) {
 			n.Send(push, slices.DeleteFunc(to, func(id peer.ID) bool { return id == victim.ID })...)
 		}
 	}
+}
+
+// Readmission cuts a member off while the liars accuse it, until no honest member lists it, and lets it back. It returns
+// the time from its refutation until every honest member lists it again. Either may take at most within.
+func (l *Liars) Readmission(victim *Node, within time.Duration) (time.Duration, error) {
+	w := l.w
+	cut := w.Cut
+	w.Cut = func(a, b *Node) bool { return a == victim || b == victim || cut != nil && cut(a, b) }
+	l.Accuse(victim)
+	others := w.Present() - len(l.nodes) - 1
+	dropped := w.Until(within, func() bool { return l.Doubters(victim) == others })
+	w.Cut = cut
+	if !dropped {
+		return 0, fmt.Errorf("simulations: node %d is cut off, and still listed after %s", victim.Index, within)
+	}
+	before := victim.version()
+	if !w.Until(within, func() bool { return victim.version() != before }) {
+		return 0, fmt.Errorf("simulations: node %d has not refuted within %s", victim.Index, within)
+	}
+	refuted := w.now
+	if !w.Until(within, func() bool { return l.Doubters(victim) == 0 }) {
+		return 0, fmt.Errorf("simulations: node %d is not listed by %d of %d, %s after it refuted", victim.Index, l.Doubters(victim), others, within)
+	}
+	return w.now.Sub(refuted), nil
 }
 
 func (l *Liars) vote(n *Node, c *gossip.Certificate) gossip.Vote {

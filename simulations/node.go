@@ -75,11 +75,16 @@ func (n *Node) Start(hints ...*Node) { n.StartAs(uint64(n.w.now.UnixMilli()), hi
 
 // StartAs begins a new life with an incarnation of its own: a clock that is wrong.
 func (n *Node) StartAs(incarnation uint64, hints ...*Node) {
+	n.start(n.Record(incarnation), nil)
+	n.Join(hints...)
+}
+
+func (n *Node) start(rec *record.Signed, census *gossip.Census) {
 	if n.up {
 		n.Crash()
 	}
 	m, err := gossip.NewMachine(gossip.MachineConfig{
-		Key: n.Key, Record: n.Record(incarnation), Profile: n.w.Profile, Verifier: n.w.verifier,
+		Key: n.Key, Record: rec, Profile: n.w.Profile, Verifier: n.w.verifier, Census: census,
 		Rand: rand.New(rand.NewPCG(n.w.Rand.Uint64(), n.w.Rand.Uint64())),
 	}, n.w.now)
 	if err != nil {
@@ -89,7 +94,6 @@ func (n *Node) StartAs(incarnation uint64, hints ...*Node) {
 	n.streams, n.wakeAt = make(map[peer.ID]*stream), time.Time{}
 	n.life++
 	n.w.views.changed()
-	n.Join(hints...)
 }
 
 // Join tells a node of others.

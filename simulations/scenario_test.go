@@ -46,10 +46,12 @@ func TestNewcomerIsKnownEverywhereWithinASecond(t *testing.T) {
 
 func TestNodesThatStartTogetherFindEachOther(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(40, gossip.LAN())
-	w.Begin(40)
-	took, sent := agree(t, w, 2*time.Second), w.Sum()
-	t.Logf("after %s, %d frames, %d B, %d signatures checked", took, sent.Frames, sent.Bytes, w.verifier.Checked())
+	for seed := range uint64(5) {
+		w := NewWorld(seed, gossip.LAN())
+		w.Begin(64)
+		took, sent := agree(t, w, 5*time.Second), w.Sum()
+		t.Logf("after %s, %d frames, %d B, %d signatures checked", took, sent.Frames, sent.Bytes, w.verifier.Checked())
+	}
 }
 
 // TestIdleCostIsConstant holds the detector to two frames a second, whatever the size of the cell.
@@ -86,6 +88,40 @@ func TestPartitionHeals(t *testing.T) {
 			apart = false
 			t.Log(agree(t, w, time.Minute))
 		})
+	}
+}
+
+// Each half of a cell that was cut in two knows of everybody in the other. When they meet again they must not all greet
+// each other: streams would grow with the cell, and what is sent along them with its square.
+func TestHalvesThatMeetAgainKeepTheirLinks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("hundreds of members for minutes of their time")
+	}
+	t.Parallel()
+	const n = 128
+	w := NewWorld(1, gossip.WAN())
+	w.Links(50 * time.Millisecond)
+	w.Populate(n)
+	w.Run(20 * time.Second)
+	apart := true
+	w.Cut = func(a, b *Node) bool { return apart && (a.Index < n/2) != (b.Index < n/2) }
+	w.Run(time.Minute)
+	apart = false
+	most, met := 0, w.Now()
+	for w.Now().Sub(met) < 15*time.Second && !w.Agreed() {
+		w.Run(100 * time.Millisecond)
+		streams := 0
+		for _, node := range w.nodes {
+			streams += len(node.streams)
+		}
+		most = max(most, streams/n)
+	}
+	if err := w.Agree(0); err != nil {
+		t.Error(err)
+	}
+	t.Logf("after %s, up to %d streams a node", w.Now().Sub(met), most)
+	if most >= n/2 {
+		t.Errorf("up to %d streams a node, as many as half the cell", most)
 	}
 }
 
@@ -193,6 +229,7 @@ func TestTwoCellsThatLearnOfEachOtherMerge(t *testing.T) {
 
 func TestNodeWithAnOldClockJumpsAboveItsEarlierLife(t *testing.T) {
 	w := NewWorld(11, gossip.LAN())
+	w.KeepEvents = true
 	settle(t, w, 8)
 	n := w.nodes[2]
 	before := n.m.Self().Incarnation
@@ -203,6 +240,52 @@ func TestNodeWithAnOldClockJumpsAboveItsEarlierLife(t *testing.T) {
 	if n.m.Self().Incarnation <= before {
 		t.Errorf("incarnation %d, want above %d", n.m.Self().Incarnation, before)
 	}
+	w.Run(time.Minute)
+	if n.twins() > 0 {
+		t.Error("its earlier life is taken for another process")
+	}
+}
+
+// TestOneKeyMayRestartAHundredTimes restarts a node every second, by turns with a goodbye and without, and with a clock that
+// is sometimes behind.
+func TestOneKeyMayRestartAHundredTimes(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(16, gossip.LAN())
+	w.KeepEvents = true
+	settle(t, w, 8)
+	n := w.nodes[2]
+	for i := range 100 {
+		switch i % 3 {
+		case 0:
+			n.Leave()
+		case 1:
+			n.Stop()
+		case 2:
+			n.Crash()
+		}
+		w.Run(time.Second)
+		n.StartAs(uint64(w.now.UnixMilli())-uint64(i%7*300), w.nodes[i%2])
+		agree(t, w, time.Second)
+	}
+	if n.twins() > 0 {
+		t.Error("its earlier lives are taken for another process")
+	}
+	mustHaveNoFalseDeath(t, w)
+}
+
+func TestAllRestartedAtOnceFindEachOther(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(17, gossip.WAN())
+	anywhere(w, 0.05)
+	settle(t, w, 64)
+	for _, n := range w.nodes {
+		n.Crash()
+	}
+	w.Run(time.Second)
+	for i, n := range w.nodes {
+		n.Start(w.nodes[(i+1)%64], w.nodes[(i+7)%64]) // those of its cache
+	}
+	t.Log(agree(t, w, 5*time.Second))
 }
 
 func TestLeaverComesBackOnlyWithANewIncarnation(t *testing.T) {

@@ -23,6 +23,7 @@ type stream struct {
 	frames           []frame
 	last             time.Time // when the frame put last is ready
 	stuck            time.Time // since when nothing gets through; zero while something does
+	retrying         bool      // while stuck, a pump is due
 	closed           bool
 }
 
@@ -80,8 +81,13 @@ func (s *stream) broke() {
 	s.from.input(func() { s.from.m.Broken(s.from.w.now, s.to.ID) })
 }
 
+// put queues a frame. As in gossip's driver, what does not fit is dropped.
 func (s *stream) put(p parcel) {
 	w := s.from.w
+	if len(s.frames) >= gossip.QueueFrames {
+		w.Dropped++
+		return
+	}
 	if !s.open {
 		s.frames = append(s.frames, frame{parcel: p})
 		return
@@ -126,7 +132,13 @@ func (s *stream) holdUp() {
 		s.to.input(func() { s.to.m.Closed(w.now, s.from.ID) })
 		return
 	}
-	w.After(pumpEvery, s.pump)
+	if !s.retrying {
+		s.retrying = true
+		w.After(pumpEvery, func() {
+			s.retrying = false
+			s.pump()
+		})
+	}
 }
 
 func (s *stream) deliver(msg gossip.Message) {

@@ -11,6 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cellnode/cellnode/gossip"
+	"github.com/cellnode/cellnode/internal/record"
 )
 
 // Start is when every World begins. It lies between two turns of a ring.
@@ -126,6 +127,23 @@ func (w *World) After(d time.Duration, do func()) { w.At(w.now.Add(d), do) }
 func (w *World) Begin(n int) {
 	for range n {
 		w.Add().Start(w.nodes[:min(1, len(w.nodes)-1)]...)
+	}
+}
+
+// Populate adds n nodes that know each other from their start, as those of a cell do that has run for long: a Census makes
+// room for 10,000. Their links are dialled and their slots given out in the seconds that follow. The World must be empty.
+func (w *World) Populate(n int) {
+	records := make([]*record.Signed, n)
+	for i := range records {
+		records[i] = w.Add().Record(uint64(w.now.UnixMilli()))
+	}
+	census := gossip.NewCensus(Cell, w.Profile, records, w.now)
+	for i, node := range w.nodes {
+		node.start(records[i], census)
+		w.views.add(node, n-1)
+	}
+	for _, node := range w.nodes {
+		node.Input(func(now time.Time, m *gossip.Machine) { m.Tick(now) })
 	}
 }
 

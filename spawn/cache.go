@@ -41,9 +41,10 @@ type Artifact struct {
 	SHA256     string    `json:"sha256"`
 	Size       int64     `json:"size"` // bytes
 	Built      time.Time `json:"built"`
-	Path       string    `json:"path"` // where the binary lies; made on reading
-	Used       time.Time `json:"used"` // last; made on reading
-	Hit        bool      `json:"hit"`  // it was there; made on reading
+	Signed     []byte    `json:"signed,omitempty"` // the publishers' manifest of it; empty: it was built here
+	Path       string    `json:"path"`             // where the binary lies; made on reading
+	Used       time.Time `json:"used"`             // last; made on reading
+	Hit        bool      `json:"hit"`              // it was there; made on reading
 }
 
 // OpenCache opens the cache in dir, and makes it (0700) where it is missing.
@@ -52,15 +53,23 @@ func OpenCache(dir string) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spawn: %w", err)
 	}
-	for _, sub := range []string{"builds", "bin", "tmp", "go"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
-			return nil, fmt.Errorf("spawn: %w", err)
-		}
+	if err := (&Cache{dir}).makeDirs(); err != nil {
+		return nil, err
 	}
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, fmt.Errorf("spawn: %w", err)
 	}
-	return &Cache{dir: dir}, nil
+	return &Cache{dir}, nil
+}
+
+// makeDirs makes the folders that are missing: a cache may be deleted while a node that uses it runs.
+func (c *Cache) makeDirs() error {
+	for _, sub := range []string{"builds", "bin", "tmp", "go"} {
+		if err := os.MkdirAll(c.path(sub), 0o700); err != nil {
+			return fmt.Errorf("spawn: %w", err)
+		}
+	}
+	return nil
 }
 
 // Dir is where the cache lies.

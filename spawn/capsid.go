@@ -1,6 +1,7 @@
 package spawn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cellnode/cellnode/internal/home"
@@ -21,6 +23,7 @@ import (
 const (
 	DefaultReadyTimeout = 5 * time.Second
 	DefaultGrace        = 5 * time.Second
+	DefaultHangLimit    = 10 * time.Second
 )
 
 // CapsidConfig says what to run. Home, Cache, Artifact and File are required.
@@ -32,9 +35,11 @@ type CapsidConfig struct {
 	Fingerprint string         // of its interface, hex; empty: it has none
 	File        *manifest.File // its Cell.toml: [package] name, [run], [health], [sandbox]
 
+	API          string        // path of the socket at which its owner can be asked to end it; empty: the owner ends by a signal
 	Open         bool          // no sandbox: the policy's sandbox = "none"
 	ReadyTimeout time.Duration // from the start to being ready; 0: 5 s
 	Grace        time.Duration // from SIGTERM to SIGKILL; 0: 5 s
+	HangLimit    time.Duration // killed and started again when no health check was answered for this long; 0: 10 s
 	IdleExit     time.Duration // ends when nobody was connected for this long, looked at once a second; 0: never
 	Log          *slog.Logger  // nil: silent
 }
@@ -46,6 +51,9 @@ func (c CapsidConfig) withDefaults() CapsidConfig {
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
+	if c.HangLimit == 0 {
+		c.HangLimit = DefaultHangLimit
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -56,7 +64,7 @@ func (c CapsidConfig) validate() error {
 	switch {
 	case c.Home == nil || c.Cache == nil || c.File == nil || c.File.Package == nil:
 		return errors.New("spawn: a capsid needs a home, a cache and the cell's Cell.toml")
-	case c.ReadyTimeout < 0 || c.Grace < 0 || c.IdleExit < 0:
+	case c.ReadyTimeout < 0 || c.Grace < 0 || c.HangLimit < 0 || c.IdleExit < 0:
 		return errors.New("spawn: a time limit is negative")
 	case !c.Open && !sandbox.Probe().Enough():
 		return ErrNoSandbox
@@ -90,6 +98,10 @@ type Capsid struct {
 	record  home.Running
 	current *running // the last that was started
 	err     error
+
+	shared  atomic.Bool    // sharing goes on
+	sharing sync.WaitGroup // grows under mu, until leaving
+	leaving bool           // it is not shared any more
 }
 
 // errStopped is the cause of an end that was asked for, errKilled of one without grace, errIdle of one for want of use.
@@ -152,7 +164,7 @@ func (c *Capsid) claim(ctx context.Context) (err error) {
 	}
 	c.record = home.Running{
 		Name: c.cfg.File.Package.Name, Cell: cell.String(), CID: cell.ID().String(), Peer: c.key.Peer.String(), Commit: c.cfg.Artifact.Commit,
-		Fingerprint: c.cfg.Fingerprint, PID: os.Getpid(), Since: time.Now(), Spawned: &home.Spawned{SHA256: c.cfg.Artifact.SHA256, Log: path},
+		Fingerprint: c.cfg.Fingerprint, PID: os.Getpid(), Since: time.Now(), Spawned: &home.Spawned{SHA256: c.cfg.Artifact.SHA256, Log: path, API: c.cfg.API, Signed: c.cfg.Artifact.isSigned()},
 	}
 	return nil
 }
@@ -185,6 +197,11 @@ func (c *Capsid) publish(state string, run *running) {
 		}
 	}
 	c.record.Spawned, c.record.Socket = &spawned, c.place.address
+	c.announce()
+}
+
+// announce writes the record, for which mu is held.
+func (c *Capsid) announce() {
 	if err := c.reg.Publish(c.record); err != nil {
 		c.cfg.Log.Warn("the service cannot be announced in the home directory", "cell", c.cfg.Cell.String(), "err", err)
 	}
@@ -209,6 +226,25 @@ func (c *Capsid) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
+}
+
+// awaitReady returns what Info says once it is ready: it may just be started again. An error is its own, or ctx's.
+func (c *Capsid) awaitReady(ctx context.Context) (home.Running, error) {
+	tick := time.NewTicker(lastLook)
+	defer tick.Stop()
+	for {
+		info := c.Info()
+		if info.Spawned.State == StateReady {
+			return info, nil
+		}
+		select {
+		case <-tick.C:
+		case <-c.done:
+			return info, cmp.Or(c.Err(), errStopped)
+		case <-ctx.Done():
+			return info, context.Cause(ctx)
+		}
+	}
 }
 
 // Stop asks the service to end (SIGTERM), kills it after the grace or when ctx ends, and returns when nothing is left.
@@ -240,6 +276,7 @@ func (c *Capsid) Close() error {
 func (c *Capsid) supervise(run *running) {
 	defer close(c.done)
 	defer c.giveBack()
+	defer c.endSharing()
 	var again backoff
 	random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 	for up := time.Now(); ; up = time.Now() {
@@ -249,7 +286,9 @@ func (c *Capsid) supervise(run *running) {
 				return
 			}
 			status, _ := run.process.Wait()
-			why = status.String()
+			if why = status.String(); run.hung.Load() {
+				why = hangs
+			}
 		}
 		wait, ok := again.ended(up, time.Now(), random)
 		if !ok {
@@ -275,12 +314,16 @@ func (c *Capsid) supervise(run *running) {
 
 // stay waits for the end of a run, and says whether it was asked for.
 func (c *Capsid) stay(run *running) bool {
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() { c.watchHang(run) })
 	select {
 	case <-run.process.Done():
 		return false
 	case <-c.ctx.Done():
 	}
 	c.publish(StateStopping, run)
+	c.endSharing() // others are told before their calls break
 	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.Grace)
 	defer cancel()
 	_ = run.process.Stop(ctx)

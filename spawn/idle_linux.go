@@ -23,7 +23,7 @@ func (c *Capsid) watchIdle() {
 			return
 		case <-tick.C:
 		}
-		if c.inUse() {
+		if c.inUse() || c.shared.Load() { // others count on what is shared
 			last = time.Now()
 		}
 		if time.Since(last) >= c.cfg.IdleExit {

@@ -20,6 +20,9 @@ var kills = flag.Int("kills", 10, "how often TestAKilledBuilderLeavesTheCacheWho
 // A builder is killed by kill -9 at moments of all kinds. The cache is never wrong, nothing holds its lock, and the next
 // build works.
 func TestAKilledBuilderLeavesTheCacheWhole(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills many builds")
+	}
 	r := ribosome(t, nil)
 	recipe := repo(t, map[string]string{
 		"Cell.toml": cellToml + "[build]\ncommand = [\"cp\", \"big\", \"out\"]\noutput = \"out\"\n", "big": strings.Repeat("exchange", 1<<17),

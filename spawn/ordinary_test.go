@@ -13,6 +13,9 @@ import (
 
 // As root, the tests that matter for it are played again by an ordinary user.
 func TestAllThatAsAnOrdinaryUser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("most tests of the package once more")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("is for root")
 	}
@@ -27,7 +30,7 @@ func TestAllThatAsAnOrdinaryUser(t *testing.T) {
 	if err := errors.Join(err, os.WriteFile(own, data, 0o755), os.Chmod(dir, 0o777), os.Chmod(own, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), own, "-test.v", "-test.timeout=150s",
+	cmd := exec.CommandContext(t.Context(), own, "-test.v", "-test.timeout=8m",
 		"-test.run=OneMakesIt|Hostile|ACommandBuilds|Service|Serve|Stopping|Idle|Kill9|NoCell|Warm|Owner")
 	cmd.Dir = dir
 	cmd.Env = []string{"TMPDIR=" + dir, "HOME=" + dir, "PATH=" + os.Getenv("PATH"), "SPAWN_TEST_OWNER=" + os.Getenv("SPAWN_TEST_OWNER")}

@@ -106,6 +106,14 @@ var library = sync.OnceValues(func() (string, error) {
 	return dir, j.goBuild(context.Background(), out, false)
 })
 
+// compiles is called by tests that compile Go, which takes the standard library first.
+func compiles(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("compiles the standard library")
+	}
+}
+
 // clearLibrary removes it.
 func clearLibrary() {
 	if made {
@@ -116,7 +124,7 @@ func clearLibrary() {
 
 var made bool
 
-// ribosome is one with a cache of its own, in which the standard library is compiled already.
+// ribosome is one with a cache of its own, in which the standard library is compiled already, but for short runs, which compile nothing.
 func ribosome(t *testing.T, change func(*RibosomeConfig)) *Ribosome {
 	t.Helper()
 	if !sandbox.Probe().Enough() {
@@ -128,7 +136,7 @@ func ribosome(t *testing.T, change func(*RibosomeConfig)) *Ribosome {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sandbox.Probe().Mounts() {
+	if sandbox.Probe().Mounts() && !testing.Short() {
 		made = true
 		shared, err := library()
 		if err == nil {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/spawn/sandbox"
@@ -32,6 +33,7 @@ const (
 type RibosomeConfig struct {
 	Cache    *Cache
 	Source   *source.Source
+	Home     *home.Dir                      // that knows trust documents; nil: none
 	Go       string                         // the go command; empty: "go" on the PATH
 	Timeout  time.Duration                  // for fetching modules, and for compiling, each; 0: 5 minutes
 	Limits   sandbox.Limits                 // of a build; zero fields: 3 GiB of memory, 1 GiB of disk, 1024 processes
@@ -82,7 +84,10 @@ type Recipe struct {
 	URL    string // to fetch from; one that manifest.FetchURL passes
 	Cell   manifest.Cell
 	Commit string // hex; the tag must be at it
+	Dir    string // a working tree to build in place of the commit, which is then filled in with a hash of its files
 	Build  manifest.Build
+	Trust  *manifest.Trust // whose binaries may be taken; nil: nobody's
+	Binary string          // BinaryVerify, BinaryRebuild or BinarySourceOnly; empty: BinaryVerify
 }
 
 // recipeVersion changes with the way in which binaries are built.
@@ -90,27 +95,46 @@ const recipeVersion = "cell/build/v1"
 
 // key is the hash of all that a binary depends on. The commit stands for the content of the repository.
 func (r Recipe) key(tools toolchain) string {
-	data, err := json.Marshal([]any{recipeVersion, r.Commit, r.Build, tools.version, runtime.GOOS, runtime.GOARCH})
+	what := []any{recipeVersion, r.Commit, r.Build, tools.version, runtime.GOOS, runtime.GOARCH}
+	if r.Binary == BinaryRebuild { // what is found under such a key has been compared
+		what = append(what, r.Binary, r.Trust)
+	}
+	data, err := json.Marshal(what)
 	if err != nil {
-		panic(err) // strings alone
+		panic(err) // strings and numbers alone
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }
 
-// Build returns the binary of a recipe: from the cache, in milliseconds, or built now. An error is ErrNoSandbox, a
+// Build returns the binary of a recipe: from the cache, in milliseconds, or as its publishers offer it, or built now. An error is ErrNoSandbox, a
 // *BuildError, one of source's, or ctx's; the cache is as it was then.
 func (r *Ribosome) Build(ctx context.Context, recipe Recipe) (Artifact, error) {
-	tools, err := findToolchain(ctx, r.cfg.Go)
-	if err != nil {
-		return Artifact{}, err
+	var tree string
+	if recipe.Dir != "" {
+		var err error
+		if tree, recipe.Commit, err = r.snapshot(recipe.Dir); err != nil {
+			return Artifact{}, err
+		}
+		defer os.RemoveAll(tree)
+		recipe.Trust = nil // nobody has signed that
 	}
+	tools, toolsErr := findToolchain(ctx, r.cfg.Go)
 	key := recipe.key(tools)
-	if a, ok := r.cfg.Cache.lookup(key); ok {
+	if a, ok := r.cfg.Cache.lookup(key); ok && toolsErr == nil {
 		return a, nil
+	}
+	if a, ok := r.signed(ctx, recipe); ok {
+		return a, nil
+	}
+	if toolsErr != nil {
+		return Artifact{}, toolsErr
 	}
 	if !r.cfg.Open && !sandbox.Probe().Enough() {
 		return Artifact{}, ErrNoSandbox
+	}
+	if err := r.cfg.Cache.makeDirs(); err != nil {
+		return Artifact{}, err
 	}
 	lock, err := lockFile(ctx, r.cfg.Cache.path("builds", key+".lock"))
 	if err != nil {
@@ -120,15 +144,33 @@ func (r *Ribosome) Build(ctx context.Context, recipe Recipe) (Artifact, error) {
 	if a, ok := r.cfg.Cache.lookup(key); ok { // built by another meanwhile
 		return a, nil
 	}
-	j := &job{cfg: r.cfg, recipe: recipe, tools: tools, dir: r.cfg.Cache.path("tmp", key)}
-	return j.run(ctx, Artifact{
+	j := &job{cfg: r.cfg, recipe: recipe, tree: tree, tools: tools, dir: r.cfg.Cache.path("tmp", key)}
+	return j.run(ctx, r, Artifact{
 		Key: key, Repository: recipe.Cell.Repository, Tag: recipe.Cell.Tag, Commit: recipe.Commit,
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Toolchain: tools.version,
 	})
 }
 
+// snapshot copies a working tree into the cache, since its owner may go on to write in it.
+func (r *Ribosome) snapshot(dir string) (tree, hash string, err error) {
+	if err := r.cfg.Cache.makeDirs(); err != nil {
+		return "", "", err
+	}
+	if tree, err = os.MkdirTemp(r.cfg.Cache.path("tmp"), "tree-"); err != nil {
+		return "", "", fmt.Errorf("spawn: %w", err)
+	}
+	if err = os.Chmod(tree, 0o755); err == nil {
+		hash, err = snapshot(dir, tree)
+	}
+	if err != nil {
+		_ = os.RemoveAll(tree)
+	}
+	return tree, hash, err
+}
+
 // job is one build.
 type job struct {
+	tree   string // the copy of a working tree, which becomes src; empty: the commit's files do
 	cfg    RibosomeConfig
 	recipe Recipe
 	tools  toolchain
@@ -140,7 +182,7 @@ const boxName = "ribosome"
 
 func (j *job) path(elem ...string) string { return filepath.Join(append([]string{j.dir}, elem...)...) }
 
-func (j *job) run(ctx context.Context, a Artifact) (Artifact, error) {
+func (j *job) run(ctx context.Context, r *Ribosome, a Artifact) (Artifact, error) {
 	if err := os.RemoveAll(j.dir); err != nil { // of a build that was killed
 		return a, fmt.Errorf("spawn: %w", err)
 	}
@@ -157,6 +199,13 @@ func (j *job) run(ctx context.Context, a Artifact) (Artifact, error) {
 	if err := j.make(ctx, out); err != nil {
 		return a, err
 	}
+	sum, _, err := hashFile(out.Name())
+	if err == nil {
+		err = j.compare(ctx, r, sum)
+	}
+	if err != nil {
+		return a, err
+	}
 	if a, err = j.cfg.Cache.publish(out, a); err == nil {
 		j.cfg.Log.Info("built", "cell", j.recipe.Cell.String(), "commit", a.Commit, "sha256", a.SHA256, "took", time.Since(begun))
 	}
@@ -171,6 +220,12 @@ func (j *job) fetch(ctx context.Context) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("spawn: %w", err)
 		}
+	}
+	if j.tree != "" {
+		if err := errors.Join(os.Remove(src), os.Rename(j.tree, src)); err != nil {
+			return fmt.Errorf("spawn: %w", err)
+		}
+		return give(j.dir)
 	}
 	leftOut, err := j.cfg.Source.Export(ctx, j.recipe.URL, j.recipe.Cell.Tag, j.recipe.Commit, src)
 	if err != nil {

@@ -19,6 +19,8 @@ import (
 )
 
 func hello(t *testing.T) Recipe {
+	t.Helper()
+	compiles(t)
 	return repo(t, map[string]string{
 		"Cell.toml": cellToml, "go.mod": "module example.org/exchange\n\ngo 1.26\n", "main.go": program,
 	})
@@ -105,6 +107,7 @@ func TestOfManyWhoWantOneBuildOneMakesIt(t *testing.T) {
 }
 
 func TestModulesComeInCheckedAndVendoredOnesNeedNothing(t *testing.T) {
+	compiles(t)
 	main := "package main\n\nimport \"example.org/vendored\"\n\nfunc main() { println(vendored.Text) }\n"
 	vendored := repo(t, map[string]string{
 		"Cell.toml": cellToml, "main.go": main,
@@ -148,6 +151,9 @@ func TestModulesComeInCheckedAndVendoredOnesNeedNothing(t *testing.T) {
 
 // Whatever a repository tries while it is built, it fails with a clear error, in time, and the cache is clean.
 func TestHostileRepositoriesAreContained(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a build for each kind of hostility")
+	}
 	command := func(script string) map[string]string {
 		return map[string]string{
 			"Cell.toml": cellToml + "[build]\ncommand = [\"/bin/sh\", \"build.sh\"]\noutput = \"bin\"\n", "build.sh": script,
@@ -234,6 +240,7 @@ func wantBuildError(t *testing.T, r *Ribosome, recipe Recipe, step, text string)
 
 // go generate, hooks and the user's own settings have no part in a build.
 func TestNothingButTheCompilerRuns(t *testing.T) {
+	compiles(t)
 	mark := filepath.Join(t.TempDir(), "ran")
 	t.Setenv("GOFLAGS", "-toolexec=/bin/false")
 	recipe := repo(t, map[string]string{

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // serviceMode names the variable by which the test binary knows that it is a service, and of what kind.
@@ -27,6 +30,8 @@ func serve(mode string) {
 		os.Exit(3)
 	case "silent":
 		select {}
+	case "slow":
+		time.Sleep(time.Second) //allow:sleep the service of a test that is about slow starts
 	case "deaf":
 		signal.Ignore(syscall.SIGTERM)
 	}
@@ -39,6 +44,13 @@ func serve(mode string) {
 		fmt.Println(err)
 		os.Exit(2)
 	}
+	if mode == "web" {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(true)
+		protocols.SetUnencryptedHTTP2(true)
+		fmt.Println((&http.Server{Handler: moods(), Protocols: protocols}).Serve(l))
+		os.Exit(2)
+	}
 	if mode == "tells" {
 		fmt.Fprintln(os.NewFile(3, "ready"), "ready")
 	}
@@ -49,6 +61,31 @@ func serve(mode string) {
 		}
 		go converse(conn)
 	}
+}
+
+// moods answers GET /: it is well, until POST /ill makes it say that it is not, or POST /hang leaves every request without an
+// answer. The answer counts the requests; that of GET /asked the health checks over HTTP/2.
+func moods() http.Handler {
+	var count, asked, ill, hang atomic.Int64
+	web := http.NewServeMux()
+	web.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		if hang.Load() > 0 {
+			<-r.Context().Done()
+			return
+		}
+		if ill.Load() > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		fmt.Fprint(w, count.Add(1))
+	})
+	web.HandleFunc("POST /grpc.health.v1.Health/Check", func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusNotFound)
+	})
+	web.HandleFunc("GET /asked", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, asked.Load()) })
+	web.HandleFunc("POST /ill", func(http.ResponseWriter, *http.Request) { ill.Store(1) })
+	web.HandleFunc("POST /hang", func(http.ResponseWriter, *http.Request) { hang.Store(1) })
+	return web
 }
 
 // converse does what each line says, and answers.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cellnode/cellnode/internal/health"
@@ -43,7 +44,10 @@ func (e *FailedError) Error() string {
 }
 
 // running is one run of a service.
-type running struct{ process *sandbox.Process }
+type running struct {
+	process *sandbox.Process
+	hung    atomic.Bool // and was ended for it
+}
 
 // errReadyTime is the cause of a start that took too long.
 var errReadyTime = errors.New("took too long")
@@ -69,7 +73,7 @@ func (c *Capsid) start(ctx context.Context) (*running, error) {
 	if err != nil {
 		return nil, c.notReady(ctx, err, nil)
 	}
-	run := &running{process}
+	run := &running{process: process}
 	c.mu.Lock()
 	c.current = run
 	c.mu.Unlock()
@@ -147,7 +151,7 @@ func (c *Capsid) await(ctx context.Context, process *sandbox.Process, said io.Re
 			close(told)
 		}
 	}()
-	check, err := c.check()
+	check, err := c.check("tcp", c.dial)
 	if err != nil {
 		return err
 	}
@@ -172,13 +176,17 @@ func (c *Capsid) await(ctx context.Context, process *sandbox.Process, said io.Re
 	}
 }
 
-// check is the service's own health check; one that is a command of the repository's is not run outside of the sandbox.
-func (c *Capsid) check() (health.Check, error) {
+// check is the service's own health check; one that is a command of the repository's is not run outside of the sandbox. One that
+// the cell leaves open is as unnamed says.
+func (c *Capsid) check(unnamed string, dial health.Dial) (health.Check, error) {
 	h := c.cfg.File.Health
-	if h.Kind == "" || h.Kind == "exec" {
+	switch h.Kind {
+	case "":
+		h.Kind = unnamed
+	case "exec":
 		h = manifest.Health{Kind: "tcp"}
 	}
-	return health.New(h, c.dial, "")
+	return health.New(h, dial, "")
 }
 
 // answers looks once. A service that has said that it is ready needs a socket alone.
@@ -193,7 +201,14 @@ func (c *Capsid) answers(ctx context.Context, check health.Check, told <-chan st
 	return health.Once(ctx, c.cfg.File.Health, check) == nil
 }
 
-// dial connects to the service of this run, at a place that may be a link of its making: that is not followed.
+// dialShown connects to the service where clients do.
+func (c *Capsid) dialShown(ctx context.Context) (net.Conn, error) {
+	network, address, _ := strings.Cut(c.place.address, ":")
+	var d net.Dialer
+	return d.DialContext(ctx, network, address)
+}
+
+// dial connects to the service of this run before it is shown, at a place that may be a link of its making: that is not followed.
 func (c *Capsid) dial(ctx context.Context) (net.Conn, error) {
 	network, address := c.place.dial()
 	if network == "unix" {

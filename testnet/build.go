@@ -26,7 +26,8 @@ type built struct {
 	cell             manifest.Cell
 }
 
-// build clones a cell at its tag and builds its service, once for each network. If it fails, the next try begins anew.
+// build clones a cell at its tag and builds its service, once for each network, unless a command of the spec's own serves
+// it. If it fails, the next try begins anew.
 func (n *Net) build(ctx context.Context, spec Spec) (*built, error) {
 	if err := manifest.CheckTag(spec.Tag); err != nil {
 		return nil, err
@@ -39,7 +40,11 @@ func (n *Net) build(ctx context.Context, spec Spec) (*built, error) {
 	}
 	name := buildName(repository, spec.Tag)
 	b := &built{checkout: filepath.Join(n.dir, "src", name), binary: filepath.Join(n.dir, "bin", name)}
-	if _, err := os.Stat(b.binary); err == nil {
+	last := b.binary // of what is made
+	if spec.Command != nil {
+		last = b.checkout
+	}
+	if _, err := os.Stat(last); err == nil {
 		return b, b.read(spec, repository)
 	}
 	if err := b.make(ctx, spec, repository); err != nil {
@@ -54,6 +59,9 @@ func (b *built) make(ctx context.Context, spec Spec, repository string) error {
 	}
 	if err := b.read(spec, repository); err != nil {
 		return err
+	}
+	if spec.Command != nil {
+		return nil
 	}
 	return command(ctx, b.checkout, "go", "build", "-o", b.binary, cmp.Or(b.file.Build.Package, "."))
 }

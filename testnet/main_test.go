@@ -15,7 +15,12 @@ import (
 // binary is the real command, built once for all tests.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if need, isService := os.LookupEnv(serviceNeeds); isService {
+		os.Exit(serveSlowly(need))
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "t")

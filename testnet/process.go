@@ -26,6 +26,7 @@ const (
 type Spec struct {
 	Repository string // path of a git repository: the node serves an instance of it
 	Tag        string
+	Command    []string // what serves the instance; nil means the program that the repository builds
 	Listen     []string // multiaddrs; nil means UDP and TCP on a free port of 127.0.0.1
 	Entry      []string // its entry points; nil means running nodes of the network
 	// Prefix is a command that becomes the node's by exec, such as `nsenter --net=FILE`, which puts it into another
@@ -71,6 +72,9 @@ func (n *Net) prepare(ctx context.Context, spec Spec) (Node, error) {
 	node.Args, node.Dir = []string{"daemon", "start", "--foreground"}, node.Home
 	if b != nil {
 		node.Args, node.Dir = []string{"run", "--", b.binary}, b.checkout
+		if spec.Command != nil {
+			node.Args = append([]string{"run", "--"}, spec.Command...)
+		}
 		if err := n.grant(node.Home, b); err != nil {
 			return Node{}, err
 		}

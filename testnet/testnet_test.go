@@ -20,8 +20,7 @@ import (
 // echoCell is a git repository of a cell whose service has no dependencies.
 func echoCell(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	for name, text := range map[string]string{
+	return repository(t, map[string]string{
 		"Cell.toml": "[package]\nname = \"echo\"\nrepository = \"https://example.org/acme/echo\"\n[health]\nkind = \"tcp\"\n[build]\npackage = \"./cmd/echo\"\n",
 		"go.mod":    "module example.org/acme/echo\n\ngo 1.26\n",
 		"cmd/echo/main.go": `package main
@@ -46,7 +45,14 @@ func main() {
 	}
 }
 `,
-	} {
+	})
+}
+
+// repository is a git repository with these files, at the tag v1.
+func repository(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)

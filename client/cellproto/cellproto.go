@@ -115,3 +115,24 @@ func (r *Registry) FindExtensionByNumber(message protoreflect.FullName, field pr
 	}
 	return protoregistry.GlobalTypes.FindExtensionByNumber(message, field)
 }
+
+// Methods returns what the generated packages of this program, and the global registry, say of a method. There may be more
+// than one answer: packages of one service can be generated at different times.
+func Methods(service protoreflect.FullName, method protoreflect.Name) []protoreflect.MethodDescriptor {
+	files := []*protoregistry.Files{protoregistry.GlobalFiles}
+	registries.Lock()
+	for _, r := range registries.of {
+		files = append(files, &r.files)
+	}
+	registries.Unlock()
+	var list []protoreflect.MethodDescriptor
+	for _, f := range files {
+		d, err := f.FindDescriptorByName(service)
+		if s, ok := d.(protoreflect.ServiceDescriptor); ok && err == nil {
+			if m := s.Methods().ByName(method); m != nil {
+				list = append(list, m)
+			}
+		}
+	}
+	return list
+}

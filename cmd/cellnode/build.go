@@ -33,6 +33,7 @@ func (f *buildFlags) builder(cmd *cobra.Command, g *globals, frozen bool) (*buil
 	}
 	b, err := build.New(build.Config{
 		Dir: dir, Update: f.update, Frozen: frozen, Anywhere: f.anywhere, Log: g.log(cmd, slog.LevelError),
+		Daemon: daemonCommand(), Progress: func(name, step string) { fmt.Fprintf(cmd.ErrOrStderr(), "building %s: %s\n", name, step) },
 	})
 	if err != nil {
 		return nil, err

@@ -36,6 +36,19 @@ func module(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o666))
 }
 
+// moduleGraph fetches the go.mod files of all requirements of this module's requirements. Nothing but a workspace reads them,
+// so that a build of this module has left some out.
+func moduleGraph(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: modulegraph")
+	}
+	cmd := exec.Command("go", "list", "-m", "all")
+	cmd.Dir = filepath.Join("..", "..")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		ts.Fatalf("go list -m all: %v\n%s", err, out)
+	}
+}
+
 // goEnvironment lets scripts run the go command with this test's caches and without a network.
 func goEnvironment(env *testscript.Env) error {
 	out, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE", "GOROOT").Output()

@@ -18,6 +18,7 @@ import (
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/overlay/settings"
+	"github.com/cellnode/cellnode/spawn"
 )
 
 const (
@@ -91,16 +92,37 @@ func runDaemon(cmd *cobra.Command, g *globals, above home.Layer, idle time.Durat
 	}
 	defer n.Close()
 	defer onHangup(log, n.Reload)()
-	api := daemon.Serve(l, daemon.ServerConfig{Node: n.API(), Check: home.SameUser, Log: log})
+	cells, err := newSpawner(dir, above, log)
+	if err != nil {
+		return err
+	}
+	defer cells.owner.Close()
+	api := daemon.Serve(l, daemon.ServerConfig{Node: n.API(), Spawner: cells, Check: home.SameUser, Log: log})
 	defer api.Close()
 	if idle == 0 {
 		<-cmd.Context().Done()
 		return nil
 	}
-	if api.AwaitIdle(cmd.Context(), idle) == nil {
+	if awaitIdle(cmd.Context(), api, cells.owner, idle) == nil {
 		log.Info("nobody has asked anything: the node ends", "for", idle)
 	}
 	return nil
+}
+
+// awaitIdle returns nil when nobody has asked anything for the given time and no service runs that would end with the
+// node.
+func awaitIdle(ctx context.Context, api *daemon.Server, owner *spawn.Owner, idle time.Duration) error {
+	for {
+		if err := api.AwaitIdle(ctx, idle); err != nil {
+			return err
+		}
+		if owner.Idle() {
+			return nil
+		}
+		if err := owner.AwaitIdle(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 func daemonListener(dir *home.Dir) (net.Listener, error) {

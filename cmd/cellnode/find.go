@@ -24,6 +24,7 @@ const findTimeout = 5 * time.Second
 type cellFlags struct {
 	only      []string
 	allowOpen bool
+	calls     bool // the command calls the cell, so that it may be started here; others look only
 }
 
 func (f *cellFlags) register(cmd *cobra.Command) {
@@ -50,7 +51,9 @@ func (f *cellFlags) client(cmd *cobra.Command, g *globals, cell string) (*client
 	if err := checkSettings(); err != nil {
 		return nil, err
 	}
-	return client.New(client.Config{AllowOpen: f.allowOpen, Only: f.only, Log: g.log(cmd, slog.LevelError)})
+	return client.New(client.Config{
+		AllowOpen: f.allowOpen, Only: f.only, NoSpawn: !f.calls, Daemon: daemonCommand(), Log: g.log(cmd, slog.LevelError),
+	})
 }
 
 func oneCell(cmd *cobra.Command, args []string) error {

@@ -10,7 +10,7 @@ import (
 )
 
 func newForward(g *globals) *cobra.Command {
-	var f cellFlags
+	f := cellFlags{calls: true}
 	cmd := &cobra.Command{
 		Use:   "forward CELL ADDRESS",
 		Short: "Open a local port or socket whose connections go to the nearest live instance",

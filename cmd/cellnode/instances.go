@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/manifest"
 	"github.com/cellnode/cellnode/spawn"
@@ -50,12 +51,18 @@ func newPs(g *globals) *cobra.Command {
 
 func printInstances(w io.Writer, list []home.Running) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(t, "NAME\tSTATE\tPROCESS\tUP\tRESTARTS\tSANDBOX\tSOCKET\tCELL")
+	fmt.Fprintln(t, "NAME\tSTATE\tPROCESS\tUP\tRESTARTS\tSHARED\tSANDBOX\tSOCKET\tCELL")
 	for _, r := range list {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%s\t%s\t%s\n", r.Name, r.Spawned.State, r.Spawned.PID, time.Since(r.Since).Round(time.Second),
-			r.Spawned.Restarts, r.Spawned.Sandbox, r.Socket, r.Cell)
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%v\t%s\t%s\t%s\n", r.Name, r.Spawned.State, r.Spawned.PID, time.Since(r.Since).Round(time.Second),
+			r.Spawned.Restarts, r.Spawned.Shared, r.Spawned.Sandbox, r.Socket, r.Cell)
 	}
-	return t.Flush()
+	err := t.Flush()
+	for _, r := range list {
+		if r.Spawned.Local != "" {
+			fmt.Fprintf(w, "%s stays local: %s\n", r.Name, r.Spawned.Local)
+		}
+	}
+	return err
 }
 
 func oneInstance(cmd *cobra.Command, args []string) error {
@@ -103,8 +110,14 @@ func newStop(g *globals) *cobra.Command {
 	}
 }
 
-// endOwner asks the process that owns a service to end, and returns when the service is gone.
+// endOwner ends a service: the machine's node is asked to, any other owner ends with it. It returns when the service is
+// gone.
 func endOwner(ctx context.Context, dir *home.Dir, r home.Running) error {
+	if r.Spawned.API != "" {
+		c := daemon.NewClient(r.Spawned.API)
+		defer c.Close()
+		return c.Stop(ctx, r.Peer)
+	}
 	owner, err := os.FindProcess(r.PID)
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 )
 
 // largeInterface is a checkout with an interface of 200 files and 1,000 methods, and a consumer of it: 50 files with a
-// service of 20 methods each, as many as a Cell.toml may name and leave room, import three files of messages each.
+// service of 20 methods each import three files of messages each.
 func largeInterface(t testing.TB) (consumer string) {
 	t.Helper()
 	dir := t.TempDir()

@@ -19,6 +19,7 @@ const publishTimeout = time.Minute
 
 func newPublish(g *globals) *cobra.Command {
 	var out, tag string
+	var f binaryFlags
 	cmd := &cobra.Command{
 		Use:   "publish",
 		Short: "Write Cell.json: what this repository says at its tag, in one file for a web server",
@@ -27,12 +28,27 @@ web server that answers GET <repository>/Cell.json with it, as application/vnd.c
 git: one request is all that a first build needs. Without it they read the repository, as ever.
 
 It is read out of git, so it is run when the tag is set; the working tree does not matter. The file is not
-for the repository itself, where it could not name its own commit.`,
+for the repository itself, where it could not name its own commit.
+
+With --binary it offers a ready-made binary instead: it builds the commit that is checked out as spawn does, signs the
+result with a publisher's key, and pushes both to refs/cell/bin in the repository. Consumers take it in
+place of a build when the signature holds, unless their policy says binary = "rebuild" or "source-only".`,
 		Example: `  git tag v1.3.0 && cellnode publish --out /srv/www/acme/exchange/Cell.json
-  cellnode publish --tag v1.2.0 --out -          # to standard output`,
+  cellnode publish --tag v1.2.0 --out -          # to standard output
+  cellnode publish --binary                      # a signed binary for this system
+  cellnode publish --binary=dist/exchange-arm64 --system linux/arm64`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return publish(cmd, g, out, tag) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.file != "" {
+				if tag != "" {
+					return usage("--tag goes not with --binary: check the tag out (git checkout %s)", tag)
+				}
+				return publishBinary(cmd, g, &f)
+			}
+			return publish(cmd, g, out, tag)
+		},
 	}
+	f.register(cmd)
 	cmd.Flags().StringVar(&out, "out", "Cell.json", "the file to write; - for standard output")
 	cmd.Flags().StringVar(&tag, "tag", "", "the tag to publish (default: the one that HEAD has)")
 	return cmd
@@ -62,7 +78,7 @@ func publish(cmd *cobra.Command, g *globals, out, tag string) error {
 	defer cancel()
 	p, err := src.Published(ctx, dir, tag)
 	if errors.Is(err, source.ErrNoPackage) {
-		return usage("no Cell.toml with a [package] here or above: write one with `cellnode init`")
+		return errNoPackage
 	}
 	if err != nil {
 		return err
@@ -86,3 +102,5 @@ func publish(cmd *cobra.Command, g *globals, out, tag string) error {
 		return err
 	})
 }
+
+var errNoPackage = usage("no Cell.toml with a [package] here or above: write one with `cellnode init`")

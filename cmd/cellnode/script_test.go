@@ -62,7 +62,7 @@ func play(t *testing.T, dir string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "refused": refused, "stops": stops, "waitfor": waitfor, "eventually": eventually, "capture": capture,
 			"start": start, "activate": activate, "send": send, "request": request, "ends": ends,
-			"repository": repository, "found": found, "echoes": echoes, "module": module, "same": same,
+			"repository": repository, "found": found, "echoes": echoes, "module": module, "modulegraph": moduleGraph, "same": same,
 		},
 	})
 }

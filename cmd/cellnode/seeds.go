@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,10 +12,14 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 	"github.com/spf13/cobra"
 
 	"github.com/cellnode/cellnode/client"
+	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/home"
 	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
@@ -123,7 +128,11 @@ func (s *shownSeeds) text(w io.Writer) error {
 	if s.Updated != nil {
 		age = "written " + time.Since(*s.Updated).Round(time.Second).String() + " ago"
 	}
-	fmt.Fprintf(w, "%s  %d instances, %s\n", s.Cell, len(s.Instances), age)
+	count := fmt.Sprint(len(s.Instances), " instances")
+	if len(s.Instances) == 1 {
+		count = "1 instance"
+	}
+	fmt.Fprintf(w, "%s  %s, %s\n", s.Cell, count, age)
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, i := range s.Instances {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", i.Peer, i.Record, strings.Join(i.Addrs, " "))
@@ -133,15 +142,20 @@ func (s *shownSeeds) text(w io.Writer) error {
 
 func newSeedsPush(g *globals) *cobra.Command {
 	var f cellFlags
-	var url string
+	var url, out string
 	cmd := &cobra.Command{
 		Use:   "push CELL",
 		Short: "Write the live instances into the cell's repository",
 		Long: `push finds the live instances of a cell and writes them into its repository, as a commit without
 parents at refs/cell/seeds (or at the branch cell/seeds where the host refuses such a ref). If somebody
-else writes at the same time, nothing is lost: it looks again. If no instance is found, the list stays.`,
+else writes at the same time, nothing is lost: it looks again. If no instance is found, the list stays.
+
+With --out it writes a file instead, for a web server that has the cell's Cell.json: instances.json beside it.`,
 		Args: oneCell,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if url != "" && out != "" {
+				return usage("--url and --out are two places to write to: choose one")
+			}
 			c, err := f.client(cmd, g, args[0])
 			if err != nil {
 				return err
@@ -157,10 +171,15 @@ else writes at the same time, nothing is lost: it looks again. If no instance is
 			}
 			ctx, cancel := g.context(cmd, time.Minute)
 			defer cancel()
-			if url == "" {
-				url = r.Git
+			list, err := foundSeeds(ctx, c, args[0], r.Cell)
+			if err != nil {
+				return err
 			}
-			list, err := pushFound(ctx, c, src, args[0], url, r.Cell)
+			if out != "" {
+				err = writeSeeds(out, list)
+			} else {
+				err = pushSeeds(ctx, src, cmp.Or(url, r.Git), r.Cell, list)
+			}
 			if err != nil {
 				return err
 			}
@@ -170,11 +189,12 @@ else writes at the same time, nothing is lost: it looks again. If no instance is
 	}
 	f.register(cmd)
 	cmd.Flags().StringVar(&url, "url", "", "where to push, such as git@host:acme/exchange.git (default: where the cell is fetched from)")
+	cmd.Flags().StringVar(&out, "out", "", "write this file instead, such as /srv/www/acme/exchange/instances.json")
 	return cmd
 }
 
-// pushFound writes what it finds until nobody else has written meanwhile.
-func pushFound(ctx context.Context, c *client.Client, src *source.Source, name, url string, cell manifest.Cell) (*manifest.SeedList, error) {
+// foundSeeds is the list of the instances that live now; it has one at least.
+func foundSeeds(ctx context.Context, c *client.Client, name string, cell manifest.Cell) (*manifest.SeedList, error) {
 	search, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
 	found, err := c.Settle(search, name)
@@ -187,19 +207,74 @@ func pushFound(ctx context.Context, c *client.Client, src *source.Source, name, 
 			list.Instances = append(list.Instances, manifest.Seed{Peer: i.Peer, Addrs: i.Addrs, Record: i.Record.Envelope})
 		}
 	}
+	localErr := addLocal(ctx, list) // one here that does not say keeps no other off the list
 	if len(list.Instances) == 0 {
-		return nil, &find.NoneError{Cell: cell, Ways: found.Ways}
+		return nil, cmp.Or(localErr, error(&find.NoneError{Cell: cell, Ways: found.Ways}))
 	}
 	slices.SortFunc(list.Instances, func(a, b manifest.Seed) int { return strings.Compare(a.Peer.String(), b.Peer.String()) })
+	return list, nil
+}
+
+// addLocal adds the instances on this machine, which are found by their sockets and so without a record. Their nodes say at which
+// addresses others reach them; what was spawned here is for this machine alone.
+func addLocal(ctx context.Context, list *manifest.SeedList) error {
+	dir, err := openHome()
+	if err != nil {
+		return err
+	}
+	running, err := dir.Running()
+	for _, r := range running {
+		if r.CID != list.Cell.String() || r.Spawned != nil || slices.ContainsFunc(list.Instances, func(s manifest.Seed) bool { return s.Peer.String() == r.Peer }) {
+			continue
+		}
+		s, localErr := localSeed(ctx, r)
+		if localErr == nil && len(s.Addrs) > 0 {
+			list.Instances = append(list.Instances, s)
+		}
+		err = errors.Join(err, localErr)
+	}
+	return err
+}
+
+func localSeed(ctx context.Context, r home.Running) (s manifest.Seed, err error) {
+	api := daemon.NewClient(r.API)
+	defer api.Close()
+	status, err := api.Status(ctx)
+	if err != nil {
+		return s, err
+	}
+	if s.Peer, err = peer.Decode(status.Peer); err != nil {
+		return s, fmt.Errorf("the node of %s: %w", r.Name, err)
+	}
+	for _, text := range status.Addrs {
+		a, err := ma.NewMultiaddr(text)
+		if err != nil {
+			return s, fmt.Errorf("the node of %s: %w", r.Name, err)
+		}
+		s.Addrs = append(s.Addrs, a)
+	}
+	return s, nil
+}
+
+func writeSeeds(path string, list *manifest.SeedList) error {
+	data, err := list.Marshal()
+	if err != nil {
+		return err
+	}
+	return manifest.WriteFile(path, data, 0o644)
+}
+
+// pushSeeds writes the list until nobody else has written meanwhile.
+func pushSeeds(ctx context.Context, src *source.Source, url string, cell manifest.Cell, list *manifest.SeedList) error {
 	for {
 		_, at, err := src.PublishedSeeds(ctx, url, cell)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		err = src.PushSeeds(ctx, url, cell, list, at)
 		var stale *source.StaleError
 		if !errors.As(err, &stale) || ctx.Err() != nil {
-			return list, err
+			return err
 		}
 	}
 }

@@ -33,7 +33,7 @@ import (
 //	deaf          never listens
 //	slow          listens, and does not end when it is asked to
 //	grpc FILE     serves gRPC, with reflection of the services in a .proto file, and answers none of their calls
-//	http DIR      serves the files of a folder over HTTP, Cell.json as what it is
+//	http DIR      serves the files of a folder over HTTP, Cell.json and instances.json as what they are
 //	call ADDRESS  is no service but a client: it makes a call and never ends it
 func service() {
 	switch strings.Join(os.Args[1:min(2, len(os.Args))], "") {
@@ -74,11 +74,11 @@ func service() {
 	}
 }
 
-// folder serves the files below a folder as any web server does that was told what a Cell.json is.
+// folder serves the files below a folder as any web server does that was told what a cell's files are.
 func folder(dir string) http.Handler {
 	files := http.FileServer(http.Dir(dir))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if path.Base(r.URL.Path) == "Cell.json" {
+		if name := path.Base(r.URL.Path); name == "Cell.json" || name == "instances.json" {
 			w.Header().Set("Content-Type", source.MediaType)
 		}
 		files.ServeHTTP(w, r)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/cellnode/cellnode/internal/build"
 	"github.com/cellnode/cellnode/internal/home"
+	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/spawn"
 )
 
@@ -83,6 +84,14 @@ func spawnHere(cmd *cobra.Command, g *globals, f spawnFlags, arg string) error {
 		return err
 	}
 	defer c.Close()
+	if target.Policy.Share {
+		src, err := source.New(source.Config{CacheDir: dir.Path("cache", "git"), Log: log})
+		if err != nil {
+			return err
+		}
+		order := spawn.Order{URL: target.URL, Cell: target.Cell, Commit: target.Commit, Dir: target.Dir}
+		c.Share(&sharer{dir: dir, source: src, log: log}, order)
+	}
 	s := spawned{c.Info(), artifact, millis(took), millis(time.Since(begun))}
 	if err := g.print(cmd, s, func(w io.Writer) error { return printSpawned(w, s) }); err != nil {
 		return err
@@ -111,15 +120,20 @@ func buildTarget(ctx context.Context, cmd *cobra.Command, g *globals, dir *home.
 		return nil, spawn.Artifact{}, nil, 0, err
 	}
 	ribosome, err := spawn.NewRibosome(spawn.RibosomeConfig{
-		Cache: cache, Source: b.Source(), Open: target.Policy.Sandbox == "none", Log: g.log(cmd, slog.LevelWarn),
-		Progress: func(step, cell string) { fmt.Fprintf(cmd.ErrOrStderr(), "building %s: %s\n", cell, step) },
+		Cache: cache, Source: b.Source(), Home: dir, Open: target.Policy.Sandbox == "none", Log: g.log(cmd, slog.LevelWarn),
+		Progress: printStep(cmd),
 	})
 	if err != nil {
 		return nil, spawn.Artifact{}, nil, 0, err
 	}
 	begun := time.Now()
-	a, err := ribosome.Build(ctx, spawn.Recipe{URL: target.URL, Cell: target.Cell, Commit: target.Commit, Build: target.File.Build})
+	a, err := ribosome.Build(ctx, spawn.Recipe{URL: target.URL, Cell: target.Cell, Commit: target.Commit, Dir: target.Dir, Build: target.File.Build, Trust: target.File.Trust, Binary: target.Policy.Binary})
 	return target, a, cache, time.Since(begun), err
+}
+
+// printStep shows the steps of a build.
+func printStep(cmd *cobra.Command) func(step, cell string) {
+	return func(step, cell string) { fmt.Fprintf(cmd.ErrOrStderr(), "building %s: %s\n", cell, step) }
 }
 
 func openCache(dir *home.Dir) (*spawn.Cache, error) {
@@ -134,7 +148,10 @@ func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func printSpawned(w io.Writer, s spawned) error {
 	from := fmt.Sprintf("built in %.0f ms", s.BuildMillis)
-	if s.Binary.Hit {
+	switch {
+	case s.Spawned.Signed:
+		from = "signed by its publishers"
+	case s.Binary.Hit:
 		from = "from the cache"
 	}
 	_, err := fmt.Fprintf(w, "ready    %s  process %d\ncell     %s  commit %s\nbinary   %s  %s\nstarted  in %.0f ms, sandbox %s\nlogs to  %s\n",

@@ -199,7 +199,7 @@ func (f *trustFlags) finish(ctx context.Context, cmd *cobra.Command, g *globals,
 // repository, and whoever comes to the repository later is told by instances. They are looked for before it is written:
 // then the search, too, would hold them to it.
 func (f *trustFlags) send(ctx context.Context, cmd *cobra.Command, g *globals, t *trusted, document *record.TrustChain) error {
-	c, err := client.New(client.Config{Log: g.log(cmd, slog.LevelError)})
+	c, err := client.New(client.Config{NoSpawn: true, Log: g.log(cmd, slog.LevelError)})
 	if err != nil {
 		return err
 	}

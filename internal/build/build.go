@@ -33,6 +33,9 @@ type Config struct {
 	Frozen   bool   // ReadOnly, and open no network socket
 	Anywhere bool   // Dir need not be a consumer's: cells are named by their repositories then
 
+	Daemon   []string                // starts the machine's node where none is installed, as in client.Config
+	Progress func(name, step string) // of a cell that is started here; nil: silent
+
 	SurveyTimeout time.Duration // for finding and asking the instances of one cell; 0: 5 s
 	Log           *slog.Logger  // nil: silent
 }
@@ -54,6 +57,9 @@ func New(cfg Config) (*Builder, error) {
 	}
 	if cfg.SurveyTimeout == 0 {
 		cfg.SurveyTimeout = 5 * time.Second
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(string, string) {}
 	}
 	cfg.ReadOnly = cfg.ReadOnly || cfg.Frozen
 	b := &Builder{cfg: cfg}

@@ -3,12 +3,12 @@ package build
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cellnode/cellnode/client"
+	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/find"
 	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/manifest"
@@ -19,19 +19,20 @@ const maxEmbedded = 16
 
 // Report is what became of one cell.
 type Report struct {
-	Name        string    `json:"name"`
-	Cell        string    `json:"cell"`
-	Commit      string    `json:"commit,omitempty"`
-	Fingerprint string    `json:"fingerprint"`
-	Choice      string    `json:"choice"` // local, remote, spawn, refuse; development with path
-	BestMillis  float64   `json:"best_ms,omitempty"`
-	LimitMillis *int64    `json:"limit_ms,omitempty"`
-	Reasons     []string  `json:"reasons"`
-	Instances   []Row     `json:"instances"`
-	Packages    []Package `json:"packages,omitempty"` // the generated clients
-	Changed     bool      `json:"changed"`            // files were written, or would be: Cell.lock or a package
-	Breaking    []string  `json:"breaking,omitempty"` // what the accepted interface has broken
-	facts       *facts    // nil when nothing was asked
+	Name        string          `json:"name"`
+	Cell        string          `json:"cell"`
+	Commit      string          `json:"commit,omitempty"`
+	Fingerprint string          `json:"fingerprint"`
+	Choice      string          `json:"choice"` // local, remote, spawn, refuse; development with path
+	BestMillis  float64         `json:"best_ms,omitempty"`
+	LimitMillis *int64          `json:"limit_ms,omitempty"`
+	Reasons     []string        `json:"reasons"`
+	Instances   []Row           `json:"instances"`
+	Packages    []Package       `json:"packages,omitempty"` // the generated clients
+	Changed     bool            `json:"changed"`            // files were written, or would be: Cell.lock or a package
+	Breaking    []string        `json:"breaking,omitempty"` // what the accepted interface has broken
+	Started     *daemon.Spawned `json:"started,omitempty"`  // with the choice spawn: what runs here now
+	facts       *facts          // nil when nothing was asked
 	decision    manifest.Decision
 	candidates  []candidate
 }
@@ -62,19 +63,6 @@ func (r *Report) compare(breaking []string, compared bool) {
 	r.Reasons = append(r.Reasons, "the interface has changed"+consequence(breaking, compared))
 }
 
-// SpawnError says that the cell is to be started here, which this version cannot do.
-type SpawnError struct {
-	Name string
-	Far  *manifest.TooFarError
-}
-
-func (e *SpawnError) Error() string {
-	return fmt.Sprintf("build: cell %s is to be started here (auto_spawn = true), and spawning is not in this version yet: start an instance with cellnode run, or raise max_latency_ms", e.Name)
-}
-
-// Message is the sentence alone.
-func (e *SpawnError) Message() string { return "spawning is not in this version yet" }
-
 type candidate struct {
 	manifest.Candidate
 	seed manifest.Seed
@@ -90,6 +78,10 @@ func (b *Builder) decide(ctx context.Context, f *facts) (*Report, error) {
 	}
 	if f.dep.Path != "" {
 		r.Choice, r.Reasons = "development", []string{"path is set: the interface is that of " + f.dep.Path + ", and no instance is asked"}
+		if f.dep.Policy.AutoSpawn {
+			r.Reasons = append(r.Reasons, "auto_spawn is set: it is built and started here")
+			return r, b.spawn(ctx, f, r)
+		}
 		return r, nil
 	}
 	if f.stale {
@@ -97,11 +89,11 @@ func (b *Builder) decide(ctx context.Context, f *facts) (*Report, error) {
 	}
 	r.facts = f
 	wanted := manifest.Wanted{Name: f.dep.Name, Fingerprint: f.fingerprint}
-	local, row, err := b.local(f)
+	local, row, err := b.local(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	if local == nil || local.Fingerprint != f.fingerprint { // the seed's first step ends it otherwise
+	if local == nil || local.Fingerprint != f.fingerprint && !local.Compatible { // the seed's first step ends it otherwise
 		if r.candidates, err = b.candidates(ctx, f); err != nil {
 			return nil, err
 		}
@@ -114,7 +106,9 @@ func (b *Builder) decide(ctx context.Context, f *facts) (*Report, error) {
 	r.decision, r.Choice, r.BestMillis = d, d.Choice.String(), millis(d.Best)
 	r.Reasons = append(r.Reasons, d.Reasons...)
 	if row != nil {
-		row.Verdict = verdict(d.Choice == manifest.UseLocal, "another interface")
+		if d.Choice == manifest.UseLocal {
+			row.Verdict = used(local.Compatible)
+		}
 		r.Instances = append(r.Instances, *row)
 	}
 	for _, c := range r.candidates {
@@ -122,18 +116,28 @@ func (b *Builder) decide(ctx context.Context, f *facts) (*Report, error) {
 	}
 	switch d.Choice {
 	case manifest.Spawn:
-		return r, &SpawnError{Name: f.dep.Name}
+		return r, b.spawn(ctx, f, r)
 	case manifest.Refuse:
 		return r, d.Err
 	}
 	return r, nil
 }
 
-func verdict(used bool, why string) string {
-	if used {
-		return "used"
+// used is the verdict on an instance that is used.
+func used(compatible bool) string {
+	if compatible {
+		return "used; its interface adds to the wanted one"
 	}
-	return why
+	return "used"
+}
+
+// otherInterface is the verdict on an instance that is not, with what its interface lacks where that is known.
+func otherInterface(compared error) string {
+	var lacks *manifest.IncompatibleError
+	if errors.As(compared, &lacks) {
+		return "another interface: " + lacks.Error()
+	}
+	return "another interface"
 }
 
 func (c candidate) row(f *facts, d manifest.Decision) Row {
@@ -150,16 +154,19 @@ func (c candidate) row(f *facts, d manifest.Decision) Row {
 		row.Verdict = "another interface"
 	case limit != nil && c.RTT > *limit:
 		row.Verdict = "too far"
+	case d.Choice == manifest.UseRemote:
+		row.Verdict = used(c.Compatible)
 	default:
-		row.Verdict = verdict(d.Choice == manifest.UseRemote, "not used")
+		row.Verdict = "not used"
 	}
 	return row
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// local is the service of this cell that runs on this machine: one with the wanted interface before others.
-func (b *Builder) local(f *facts) (*manifest.Local, *Row, error) {
+// local is the service of this cell that runs on this machine: one with the wanted interface before one that adds to it,
+// and that before others.
+func (b *Builder) local(ctx context.Context, f *facts) (*manifest.Local, *Row, error) {
 	if b.home == nil {
 		return nil, nil, nil
 	}
@@ -170,16 +177,52 @@ func (b *Builder) local(f *facts) (*manifest.Local, *Row, error) {
 	var local *manifest.Local
 	var row *Row
 	for _, s := range running {
-		if s.CID != f.dep.Cell.ID().String() || s.Socket == "" || local != nil && s.Fingerprint != f.fingerprint {
+		same := s.Fingerprint == f.fingerprint
+		if s.CID != f.dep.Cell.ID().String() || s.Socket == "" || local != nil && local.Compatible && !same {
 			continue
 		}
-		local = &manifest.Local{Fingerprint: s.Fingerprint}
-		row = &Row{Peer: s.Peer, Path: "local", Fingerprint: s.Fingerprint}
-		if s.Fingerprint == f.fingerprint {
+		var compared error
+		if !same {
+			compared = b.compareLocal(ctx, f, s.Fingerprint)
+		}
+		if local != nil && compared != nil {
+			continue
+		}
+		local = &manifest.Local{Fingerprint: s.Fingerprint, Compatible: !same && compared == nil}
+		row = &Row{Peer: s.Peer, Path: "local", Fingerprint: s.Fingerprint, Verdict: otherInterface(compared)}
+		if same {
 			break
 		}
 	}
 	return local, row, nil
+}
+
+// errNoInterface says that there is nothing to compare.
+var errNoInterface = errors.New("build: one of them has no interface")
+
+// compareLocal compares the interface of a service on this machine, which that has left in the home directory.
+func (b *Builder) compareLocal(ctx context.Context, f *facts, fingerprint string) error {
+	if f.fingerprint == "" || fingerprint == "" {
+		return errNoInterface
+	}
+	if b.client == nil {
+		if err := b.reopen([]string{find.List}); err != nil {
+			return err
+		}
+	}
+	return b.client.Compare(ctx, b.resolved(f), fingerprint)
+}
+
+// resolved is the cell as it is asked for at its instances.
+func (b *Builder) resolved(f *facts) *client.Resolved {
+	locked := f.locked()
+	return &client.Resolved{
+		Name: f.dep.Name, Cell: f.dep.Cell, Git: f.dep.Git, Policy: f.dep.Policy, Locked: &locked, File: b.consumer.path,
+		Interface: func() (manifest.InterfaceSet, error) {
+			p := f.file.Package
+			return manifest.CompileSet(f.raw, p.Interface, p.ImportRoots)
+		},
+	}
 }
 
 // candidates are the known instances: those of Cell.lock unasked with offline_vendor, else everyone who can be found.
@@ -195,15 +238,13 @@ func (b *Builder) candidates(ctx context.Context, f *facts) ([]candidate, error)
 		}
 		return out, nil
 	}
-	pinned := f.locked()
-	pinned.Seeds = b.knownSeeds(ctx, f, locked.Seeds)
-	found, err := b.survey(ctx, &client.Resolved{
-		Name: f.dep.Name, Cell: f.dep.Cell, Git: f.dep.Git, Policy: f.dep.Policy, Locked: &pinned, File: b.consumer.path,
-	})
+	wanted := b.resolved(f)
+	wanted.Locked.Seeds = b.knownSeeds(ctx, f, locked.Seeds)
+	found, verdicts, err := b.survey(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}
-	return candidates(found), nil
+	return candidates(found, verdicts), nil
 }
 
 // knownSeeds are the instances that Cell.lock and the repository's list name. Without the list the lock's are asked.
@@ -224,23 +265,27 @@ func (b *Builder) knownSeeds(ctx context.Context, f *facts, locked []manifest.Se
 
 // survey asks the instances that files name, and these for their lists; only where none of them can be used is the network
 // searched.
-func (b *Builder) survey(ctx context.Context, r *client.Resolved) (found client.Found, err error) {
+func (b *Builder) survey(ctx context.Context, r *client.Resolved) (found client.Found, verdicts map[string]error, err error) {
 	for _, only := range [][]string{{find.List}, nil} {
 		if err := b.reopen(only); err != nil {
-			return found, err
+			return found, nil, err
 		}
 		ctx, cancel := b.withTimeout(ctx)
-		found, err = b.client.Survey(ctx, r)
+		found, verdicts, err = b.client.Survey(ctx, r)
 		ended := ctx.Err()
 		cancel()
 		if err != nil && ended == nil {
-			return found, err
+			return found, nil, err
 		}
-		if slices.ContainsFunc(found.Instances, func(i find.Instance) bool { return usable(i) && i.Fingerprint == r.Locked.Fingerprint }) {
+		fits := func(i find.Instance) bool {
+			compared, differs := verdicts[i.Fingerprint]
+			return usable(i) && (i.Fingerprint == r.Locked.Fingerprint || differs && compared == nil)
+		}
+		if slices.ContainsFunc(found.Instances, fits) {
 			break
 		}
 	}
-	return found, ctx.Err()
+	return found, verdicts, ctx.Err()
 }
 
 // reopen gives the builder a client that uses these ways of finding alone; nil: all.
@@ -251,13 +296,13 @@ func (b *Builder) reopen(only []string) error {
 		}
 	}
 	var err error
-	b.client, err = client.New(client.Config{Dir: b.cfg.Dir, Home: b.cfg.Home, Only: only, Log: b.cfg.Log})
+	b.client, err = client.New(client.Config{Dir: b.cfg.Dir, Home: b.cfg.Home, Only: only, NoSpawn: true, Daemon: b.cfg.Daemon, Log: b.cfg.Log})
 	return err
 }
 
 func usable(i find.Instance) bool { return i.State == record.Serving && !i.Suspect }
 
-func candidates(found client.Found) []candidate {
+func candidates(found client.Found, verdicts map[string]error) []candidate {
 	var out []candidate
 	for _, i := range found.Instances {
 		if i.Path == find.Local {
@@ -265,8 +310,14 @@ func candidates(found client.Found) []candidate {
 		}
 		c := candidate{path: i.Path, seed: manifest.Seed{Peer: i.Peer, Addrs: i.Addrs[:min(len(i.Addrs), manifest.MaxSeedAddrs)]}}
 		c.Candidate = manifest.Candidate{Peer: i.Peer, RTT: i.RTT, Fingerprint: i.Fingerprint}
-		if !usable(i) {
+		compared, differs := verdicts[i.Fingerprint]
+		c.Compatible = differs && compared == nil
+		var lacks *manifest.IncompatibleError
+		switch {
+		case !usable(i):
 			c.Refused = i.State.String()
+		case errors.As(compared, &lacks):
+			c.Refused = otherInterface(compared)
 		}
 		out = append(out, c)
 	}

@@ -60,7 +60,7 @@ func (b *Builder) live(ctx context.Context, r *Report) error {
 	var wrong []string
 	for i := range r.Instances {
 		row := &r.Instances[i]
-		if row.Verdict != "used" {
+		if row.Verdict != "used" && row.Verdict != used(true) {
 			continue
 		}
 		err := b.reflect(ctx, r.Name, *row, wanted)

@@ -2,7 +2,7 @@ package build
 
 import (
 	"context"
-	"fmt"
+	"path/filepath"
 
 	"github.com/cellnode/cellnode/internal/source"
 	"github.com/cellnode/cellnode/manifest"
@@ -14,6 +14,7 @@ type Target struct {
 	Cell        manifest.Cell // repository and tag
 	URL         string        // to fetch from
 	Commit      string        // Cell.lock's, or the one that the tag is at; hex
+	Dir         string        // with path or clone: the working tree, which has no commit; absolute
 	Fingerprint string        // of its interface, hex; empty: it has none
 	File        *manifest.File
 	Policy      manifest.Policy
@@ -29,14 +30,19 @@ func (b *Builder) Target(ctx context.Context, arg string) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if dep.Path != "" || dep.Clone {
-		return nil, fmt.Errorf("build: cell %s has no commit to build, for Cell.toml takes it from a working tree (path or clone): start it there with cellnode run, or take the key out", dep.Name)
-	}
 	f, err := b.facts(ctx, dep)
 	if err != nil {
 		return nil, err
 	}
 	return &Target{
-		Name: dep.Name, Cell: dep.Cell, URL: dep.Git, Commit: f.commit, Fingerprint: f.fingerprint, File: f.file, Policy: dep.Policy,
+		Name: dep.Name, Cell: dep.Cell, URL: dep.Git, Commit: f.commit, Dir: b.tree(dep), Fingerprint: f.fingerprint, File: f.file, Policy: dep.Policy,
 	}, nil
+}
+
+// tree is the working tree that Cell.toml takes a cell from, or empty.
+func (b *Builder) tree(dep manifest.Dependency) string {
+	if dep.Path == "" || filepath.IsAbs(dep.Path) {
+		return dep.Path
+	}
+	return filepath.Join(b.consumer.dir, dep.Path)
 }

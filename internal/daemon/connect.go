@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
 	"github.com/cellnode/cellnode/internal/pipe"
 	"github.com/cellnode/cellnode/manifest"
 )
@@ -37,13 +40,40 @@ func serveConnect(n Node, w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
+	passOn(w, r, remote, instance.Peer)
+}
+
+// serveStream passes bytes between the asker and a stream of the node's. It is the asker who speaks cell/1 on it.
+func serveStream(n Node, w http.ResponseWriter, r *http.Request) {
+	id, err := peer.Decode(r.URL.Query().Get("peer"))
+	if err != nil {
+		writeError(w, &Error{Message: "daemon: ?peer= of CONNECT: " + err.Error(), Code: codeUsage})
+		return
+	}
+	circuit, err := ma.NewMultiaddr(r.URL.Query().Get("circuit"))
+	if err != nil {
+		writeError(w, &Error{Message: "daemon: ?circuit= of CONNECT: " + err.Error(), Code: codeUsage})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), defaultTimeout)
+	remote, err := n.Stream(ctx, id, circuit)
+	cancel()
+	if err != nil {
+		writeError(w, &Error{Message: err.Error(), Code: codeUnreachable})
+		return
+	}
+	passOn(w, r, remote, id.String())
+}
+
+// passOn says that the connection stands, and passes bytes between the asker and remote until both have ended.
+func passOn(w http.ResponseWriter, r *http.Request, remote net.Conn, id string) {
 	asker, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		remote.Close()
 		writeError(w, fmt.Errorf("daemon: CONNECT needs HTTP/1.1: %w", err))
 		return
 	}
-	_, err = fmt.Fprintf(asker, "HTTP/1.1 200 OK\r\nCell-Peer: %s\r\n\r\n", instance.Peer)
+	_, err = fmt.Fprintf(asker, "HTTP/1.1 200 OK\r\nCell-Peer: %s\r\n\r\n", id)
 	if err == nil {
 		err = asker.SetDeadline(time.Time{})
 	}
@@ -80,7 +110,19 @@ func (c *bufferedConn) CloseWrite() error {
 
 // Connect opens a connection to the nearest instance of a cell through the node, which has to stay for as long. It
 // returns the instance's peer ID. The caller closes the connection.
-func (c *Client) Connect(ctx context.Context, cell manifest.Cell) (_ net.Conn, peer string, err error) {
+func (c *Client) Connect(ctx context.Context, cell manifest.Cell) (_ net.Conn, id string, err error) {
+	return c.tunnel(ctx, "/v1/connect?cell="+url.QueryEscape(cell.URL()+"@"+cell.Tag))
+}
+
+// Stream has the node open a stream of cell/1 to a peer, on a direct connection that it is asked for at a relay. The caller
+// speaks cell/1 on it, and closes it.
+func (c *Client) Stream(ctx context.Context, id peer.ID, circuit ma.Multiaddr) (net.Conn, error) {
+	conn, _, err := c.tunnel(ctx, "/v1/stream?peer="+id.String()+"&circuit="+url.QueryEscape(circuit.String()))
+	return conn, err
+}
+
+// tunnel is a connection through the node, and to whom it leads.
+func (c *Client) tunnel(ctx context.Context, target string) (_ net.Conn, id string, err error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", c.socket)
 	if err != nil {
 		return nil, "", fmt.Errorf("daemon: the node at %s does not answer: %w", c.socket, err)
@@ -94,7 +136,7 @@ func (c *Client) Connect(ctx context.Context, cell manifest.Cell) (_ net.Conn, p
 			conn.Close()
 		}
 	}()
-	_, err = fmt.Fprintf(conn, "CONNECT /v1/connect?cell=%s HTTP/1.1\r\nHost: cellnode\r\n\r\n", url.QueryEscape(cell.URL()+"@"+cell.Tag))
+	_, err = fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: cellnode\r\n\r\n", target)
 	if err != nil {
 		return nil, "", fmt.Errorf("daemon: %w", err)
 	}

@@ -8,6 +8,8 @@
 //	POST    /v1/watch    Query → a Reply a line (application/x-ndjson), at once and after each change
 //	POST    /v1/drain    Drain → Drained
 //	CONNECT /v1/connect  ?cell=HOST/PATH@TAG&publisher=KEY…&threshold=N: the bytes that follow are those of the nearest instance
+//	POST    /v1/spawn    SpawnQuery → {"step"} a line (application/x-ndjson) while it builds, then {"spawned"} or {"error"}
+//	POST    /v1/stop     {"peer"} → {}: ends an instance that /v1/spawn has started
 //	GET     /healthz     200 when every instance is announced, 503 and why not before
 //	GET     /metrics     for Prometheus
 //
@@ -15,12 +17,14 @@
 package daemon
 
 import (
+	"errors"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/link"
 	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/manifest"
 )
@@ -87,6 +91,7 @@ type Refusal struct {
 	Peer    string   `json:"peer"`
 	Sources []string `json:"sources"`
 	Error   string   `json:"error"`
+	Code    string   `json:"code,omitempty"` // stable, such as E_UNREACHABLE: docs/errors.md
 }
 
 // A Reply is what is known of a cell.
@@ -174,7 +179,7 @@ func NewReply(cell manifest.Cell, s find.Snapshot) Reply {
 		r.Ways = append(r.Ways, report)
 	}
 	for _, x := range s.Refused {
-		r.Refused = append(r.Refused, Refusal{x.Peer.String(), x.Ways, x.Err.Error()})
+		r.Refused = append(r.Refused, Refusal{x.Peer.String(), x.Ways, x.Err.Error(), refusalCode(x.Err)})
 	}
 	return r
 }
@@ -249,4 +254,13 @@ func (r Reply) Candidates(cell manifest.Cell, now time.Time) []find.Candidate {
 		}
 	}
 	return list
+}
+
+// refusalCode is the stable code of why an instance is not used.
+func refusalCode(err error) string {
+	var bad *record.Refusal
+	if errors.As(err, &bad) {
+		return string(bad.Code)
+	}
+	return link.ErrorCode(err)
 }

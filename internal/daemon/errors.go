@@ -27,7 +27,14 @@ func writeError(w http.ResponseWriter, err error) {
 		writeStatus(w, http.StatusBadRequest, e)
 		return
 	}
-	writeStatus(w, http.StatusInternalServerError, &Error{Message: err.Error(), Code: codeUnreachable})
+	writeStatus(w, http.StatusInternalServerError, asError(err))
+}
+
+func asError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return &Error{Message: err.Error(), Code: codeUnreachable}
 }
 
 func writeStatus(w http.ResponseWriter, status int, e *Error) {

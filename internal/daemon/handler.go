@@ -13,6 +13,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // A Node answers the API. Its methods are called by many goroutines.
@@ -25,6 +28,9 @@ type Node interface {
 	Watch(ctx context.Context, q Query, send func(Reply) error) error
 	// Connect opens a connection to the nearest instance, which the caller closes.
 	Connect(ctx context.Context, q Query) (net.Conn, Instance, error)
+	// Stream opens a stream of cell/1 to a peer that cannot be dialled, on a direct connection that it is asked for at a
+	// relay; the caller closes it.
+	Stream(ctx context.Context, id peer.ID, circuit ma.Multiaddr) (net.Conn, error)
 	Peers() Peers
 	// Events calls send with every event from the given one on that is still known, and with follow also with those to
 	// come, until ctx ends or send fails.
@@ -43,8 +49,8 @@ const (
 	writeTimeout = 30 * time.Second
 )
 
-// Handler returns the API of n.
-func Handler(n Node) http.Handler {
+// Handler returns the API of n, and of s where the node starts cells; else s is nil.
+func Handler(n Node, s Spawner) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, n.Status()) })
 	mux.HandleFunc("POST /v1/find", func(w http.ResponseWriter, r *http.Request) { serveFind(n, w, r) })
@@ -53,6 +59,9 @@ func Handler(n Node) http.Handler {
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { serveEvents(n, w, r) })
 	mux.HandleFunc("POST /v1/drain", func(w http.ResponseWriter, r *http.Request) { serveDrain(n, w, r) })
 	mux.HandleFunc("CONNECT /v1/connect", func(w http.ResponseWriter, r *http.Request) { serveConnect(n, w, r) })
+	mux.HandleFunc("CONNECT /v1/stream", func(w http.ResponseWriter, r *http.Request) { serveStream(n, w, r) })
+	mux.HandleFunc("POST /v1/spawn", func(w http.ResponseWriter, r *http.Request) { serveSpawn(s, w, r) })
+	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, r *http.Request) { serveStop(s, w, r) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { serveHealth(n, w) })
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) { n.Metrics().ServeHTTP(w, r) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

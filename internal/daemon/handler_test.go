@@ -109,7 +109,7 @@ func TestAFindHasTheTimeThatItsQueryNames(t *testing.T) {
 			h := Handler(fakeNode{find: func(ctx context.Context, _ Query) (Reply, error) {
 				<-ctx.Done()
 				return Reply{Cell: "what is known by then"}, nil
-			}})
+			}}, nil)
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/find", strings.NewReader(query)))
 			if took := time.Since(start); took != want || !strings.Contains(w.Body.String(), "what is known") {
@@ -127,7 +127,7 @@ func FuzzQuery(f *testing.F) {
 		h := Handler(fakeNode{find: func(_ context.Context, q Query) (Reply, error) {
 			ParseSeeds(q.Seeds)
 			return Reply{}, nil
-		}})
+		}}, nil)
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/find", strings.NewReader(body)))
 		if w.Code == http.StatusOK {

@@ -37,7 +37,7 @@ type DHTPeer struct {
 type Event struct {
 	Seq    uint64    `json:"seq"` // counts from 1 at each start of the node
 	At     time.Time `json:"at"`
-	Kind   string    `json:"kind"` // joined, updated, suspected, refuted, dead, left, expired; state of the own instance
+	Kind   string    `json:"kind"` // joined, updated, suspected, refuted, dead, left, expired, revoked; twin: another process has the own key
 	Cell   string    `json:"cell"`
 	Peer   string    `json:"peer"`
 	Detail string    `json:"detail,omitempty"`

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -19,8 +22,9 @@ type observed struct {
 	Node
 	ready  bool
 	events []Event
-	remote net.Conn // what Connect hands out
+	remote net.Conn // what Connect and Stream hand out
 	asked  Query
+	stream string // what Stream was asked for
 }
 
 func (o *observed) Status() Status {
@@ -56,6 +60,14 @@ func (o *observed) Connect(_ context.Context, q Query) (net.Conn, Instance, erro
 		return nil, Instance{}, &Error{Message: "none lives", Code: 1}
 	}
 	return o.remote, Instance{Peer: "far"}, nil
+}
+
+func (o *observed) Stream(_ context.Context, id peer.ID, circuit ma.Multiaddr) (net.Conn, error) {
+	o.stream = id.String() + " at " + circuit.String()
+	if o.remote == nil {
+		return nil, errors.New("no hole")
+	}
+	return o.remote, nil
 }
 
 func TestEventsComeFromANumberOnAndAreFollowed(t *testing.T) {
@@ -144,6 +156,32 @@ func TestConnectJoinsTheAskerToTheInstance(t *testing.T) {
 	}
 	if err == nil && resp.StatusCode == http.StatusOK {
 		t.Error("a cell without a tag is connected to")
+	}
+}
+
+func TestAStreamIsPassedOn(t *testing.T) {
+	id, err := peer.Decode("12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	circuit := ma.StringCast("/ip4/192.0.2.1/udp/1/quic-v1/p2p/" + id.String() + "/p2p-circuit")
+	near, far := net.Pipe()
+	n := &observed{remote: near}
+	_, c := serve(t, ServerConfig{Node: n})
+	conn, err := c.Stream(t.Context(), id, circuit)
+	if err != nil || n.stream != id.String()+" at "+circuit.String() {
+		t.Fatalf("asked for %q: %v", n.stream, err)
+	}
+	defer conn.Close()
+	go io.WriteString(far, "hello")
+	answer := make([]byte, 5)
+	if _, err := io.ReadFull(conn, answer); err != nil || string(answer) != "hello" {
+		t.Errorf("%q, %v", answer, err)
+	}
+	n.remote = nil
+	var e *Error
+	if _, err := c.Stream(t.Context(), id, circuit); !errors.As(err, &e) || e.Code != codeUnreachable || !strings.Contains(e.Message, "no hole") {
+		t.Errorf("without a path: %v", err)
 	}
 }
 

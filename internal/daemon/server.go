@@ -13,6 +13,8 @@ import (
 // ServerConfig configures a Server. Only Node must be set.
 type ServerConfig struct {
 	Node Node
+	// Spawner starts cells; nil: this node does not.
+	Spawner Spawner
 	// Check refuses a connection that has just been accepted, as one of another user's process. Nil lets everybody in:
 	// the listener must then be one that nobody else can open.
 	Check func(net.Conn) error
@@ -41,7 +43,7 @@ func Serve(l net.Listener, cfg ServerConfig) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{cancel: cancel, last: time.Now()}
 	s.http = &http.Server{
-		Handler: s.counted(Handler(cfg.Node)), ReadHeaderTimeout: 5 * time.Second,
+		Handler: s.counted(Handler(cfg.Node, cfg.Spawner)), ReadHeaderTimeout: 5 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}

@@ -36,7 +36,7 @@ func (t *Tracker) Dial(ctx context.Context) (net.Conn, Instance, error) {
 		if i == nil {
 			return nil, Instance{}, t.none(failed, nil)
 		}
-		c, err := t.openPatiently(ctx, *i, others)
+		c, err := t.OpenPatiently(ctx, *i, others)
 		if err == nil {
 			return c, *i, nil
 		}
@@ -50,7 +50,7 @@ func (t *Tracker) Dial(ctx context.Context) (net.Conn, Instance, error) {
 			return nil, Instance{}, t.none(failed, ctx.Err())
 		}
 		failed = append(failed, Refusal{i.Peer, i.Sources, err})
-		t.demote(*i, err)
+		t.Demote(*i, err)
 	}
 }
 
@@ -71,8 +71,8 @@ func choose(list []Instance, failed []Refusal) (best *Instance, others bool) {
 	return best, others
 }
 
-// openPatiently waits for one instance as long as ctx allows if there are no others.
-func (t *Tracker) openPatiently(ctx context.Context, i Instance, others bool) (net.Conn, error) {
+// OpenPatiently is Open, and waits for the instance as long as ctx allows only if there are no others.
+func (t *Tracker) OpenPatiently(ctx context.Context, i Instance, others bool) (net.Conn, error) {
 	if others {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, patience+4*i.RTT)
@@ -142,7 +142,7 @@ func (t *Tracker) Open(ctx context.Context, i Instance) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, addr)
 	}
-	c, err := t.cfg.Dialer.Open(ctx, t.target(i), t.hello(link.Opening))
+	c, err := t.cfg.Dialer.Open(ctx, t.target(i), t.hello(link.Opening, i.offered()))
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,8 @@ func (t *Tracker) target(i Instance) link.Target {
 	return link.Target{Peer: i.Peer, Addrs: i.Addrs, Trusted: e != nil && e.trusted}
 }
 
-func (t *Tracker) demote(i Instance, err error) {
+// Demote takes an instance that failed a call out of the list until it has answered a probe, which is made at once.
+func (t *Tracker) Demote(i Instance, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.table.demote(i, err, time.Now())
@@ -176,7 +177,7 @@ func (t *Tracker) Ping(ctx context.Context, i Instance) (rtt time.Duration, path
 		}
 		return time.Since(start), Local, i.State, c.Close()
 	}
-	p, err := t.cfg.Dialer.Probe(ctx, t.target(i), t.hello(link.Probing))
+	p, err := t.cfg.Dialer.Probe(ctx, t.target(i), t.hello(link.Probing, i.offered()))
 	if err != nil {
 		return 0, "", 0, err
 	}

@@ -22,7 +22,7 @@ func (t *table) due(now time.Time, n int, followed bool) []*entry {
 		if e.probing || e.self || e.socket != "" || len(e.addrs) == 0 {
 			continue
 		}
-		if !followed && e.live && e.due.After(now.Add(lonelyProbe)) {
+		if !followed && e.live && !e.far && e.due.After(now.Add(lonelyProbe)) {
 			e.due = now.Add(lonelyProbe)
 		}
 		if !e.due.After(now) {

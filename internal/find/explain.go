@@ -11,6 +11,7 @@ import (
 
 	"github.com/cellnode/cellnode/internal/link"
 	"github.com/cellnode/cellnode/internal/record"
+	"github.com/cellnode/cellnode/manifest"
 )
 
 // A Verdict says in a word why calls go to a candidate or do not. Verdicts are stable: people and programs may rely on
@@ -90,6 +91,7 @@ func (t *Tracker) askedLocked() bool {
 			return false
 		}
 	}
+	// A live instance that is about to be asked for its list may know more.
 	return !t.table.pending() && (t.lists > 0 || t.cfg.Follow <= 0 || !t.table.followable())
 }
 
@@ -217,7 +219,10 @@ func (a Account) why(n int) string {
 func MismatchHint(err error) string {
 	const accept = ": if that is meant, accept it with `cellnode build --update`"
 	var refused *link.Refused
+	var lacks *manifest.IncompatibleError
 	switch {
+	case errors.As(err, &lacks):
+		return fmt.Sprintf("its interface is not the wanted one, and breaks it: %v%s", lacks, accept)
 	case errors.As(err, &refused) && refused.Code == link.CodeCommit:
 		return fmt.Sprintf("it runs commit %s, wanted is %s%s", refused.Welcome.Commit, refused.Hello.Commit, accept)
 	case errors.As(err, &refused):

@@ -2,7 +2,8 @@
 //
 // Ways name candidates: a seed list, a cache, a live instance's own list, the DHT, gossip, the LAN. What a way says
 // is a hint. A Tracker asks them all at once, probes every candidate over cell/1, and only what answered for the
-// cell, at the wanted commit and interface, is an instance. It then follows the lists of the nearest ones, so that
+// cell, at the wanted commit and interface, is an instance. Another interface that only adds to the wanted one will do,
+// from whatever commit it is; the Tracker compares them itself (see Interfaces). It then follows the lists of the nearest ones, so that
 // changes are pushed to it, and prunes: an instance goes when it said goodbye itself, or when the Tracker's own
 // probe of it fails. What others say of its death costs a probe, never the instance; an instance that others no
 // longer list but that answers is kept (Envoy's rule for eventually consistent discovery).
@@ -32,6 +33,7 @@ const (
 	Gossip = "gossip" // this node is an instance of the cell itself
 	DHT    = "dht"    // the rendezvous under the cell's CID
 	MDNS   = "mdns"   // the local network
+	Spawn  = "spawn"  // not a way to look, but to have one: it is started here
 )
 
 // CheckWays refuses names that are no way of finding.
@@ -87,6 +89,9 @@ type Sink interface {
 type Way struct {
 	Name string
 	Run  func(ctx context.Context, sink Sink) error
+	// When makes the way a last resort: it is run only when the others have settled and When says so of the live
+	// instances, the nearest first. It is called often, with the Tracker's lock held. Nil: the way is run like any other.
+	When func(live []Instance) bool
 }
 
 // Request says what is looked for.
@@ -112,7 +117,7 @@ type Instance struct {
 	Peer        peer.ID
 	State       record.State
 	RTT         time.Duration // the least that was measured on its last probe; 0 for a local socket
-	Path        string        // local, tcp or quic
+	Path        string        // local, tcp, quic or libp2p
 	Addrs       []ma.Multiaddr
 	Commit      string
 	Fingerprint string

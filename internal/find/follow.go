@@ -40,7 +40,7 @@ func (t *Tracker) followOne(ctx context.Context, i Instance) {
 	to := link.Target{Peer: i.Peer, Addrs: i.Addrs, Trusted: e != nil && e.trusted}
 	t.mu.Unlock()
 	listed := false
-	err := t.cfg.Dialer.Watch(ctx, to, t.hello(link.Watching), func(l link.List) {
+	err := t.cfg.Dialer.Watch(ctx, to, t.hello(link.Watching, i.offered()), func(l link.List) {
 		t.takeList(l)
 		if !listed {
 			listed = true

@@ -75,15 +75,8 @@ func (t *Tracker) allowedLocked(now time.Time) (n int, recheck time.Duration) {
 	return max(0, maxProbes-t.probes), recheck
 }
 
-func (t *Tracker) hello(op link.Op) link.Hello {
-	r := t.cfg.Request
-	return link.Hello{Op: op, Cell: r.Cell.ID(), Commit: r.Commit, Fingerprint: r.Fingerprint, Trust: t.cfg.Authority.Version()}
-}
-
 func (t *Tracker) probe(ctx context.Context, to link.Target) {
-	probeCtx, cancel := context.WithTimeout(ctx, t.cfg.ProbeTimeout)
-	defer cancel()
-	p, err := t.cfg.Dialer.Probe(probeCtx, to, t.hello(link.Probing))
+	p, err := t.asked(ctx, to)
 	if ctx.Err() != nil {
 		return
 	}

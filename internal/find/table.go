@@ -24,6 +24,10 @@ const (
 	// lonelyProbe while nobody does.
 	aliveProbe  = 15 * time.Second
 	lonelyProbe = 2 * time.Second
+	// watched is how many live instances are probed that often, the nearest; the others every farProbe. Calls go to
+	// 16 at most, and of a large cell a client knows hundreds.
+	watched  = 64
+	farProbe = 2 * time.Minute
 	// Warm is how long a Tracker's dialer keeps unused connections: from one probe to the next.
 	Warm = aliveProbe + 5*time.Second
 	// A candidate that does not answer is asked again after retryMin, twice that, and so on up to retryMax; one
@@ -64,6 +68,7 @@ type entry struct {
 	probed   time.Time // when the last probe ended
 	due      time.Time // of the next probe
 	probing  bool
+	far      bool // there were enough nearer ones when it last answered
 	again    bool // something new was heard while a probe was on its way
 	// alarms counts the reports of its death that it has disproved; before believe the next one has to wait.
 	alarms  int
@@ -131,7 +136,8 @@ func (t *table) makeRoom(c Candidate) bool {
 	return true
 }
 
-// merge takes over what the candidate adds: a newer record with its addresses, or addresses where there is none.
+// merge takes over what the candidate adds: a newer record with its addresses, or addresses where there is none or where
+// those of the record have failed.
 func (e *entry) merge(c Candidate) (news bool) {
 	if c.Record != nil && c.Record.Newer(e.record) {
 		e.record = c.Record
@@ -144,7 +150,7 @@ func (e *entry) merge(c Candidate) (news bool) {
 		}
 		if !slices.ContainsFunc(e.addrs, a.Equal) {
 			e.addrs = append(e.addrs, a)
-			news = news || e.record == nil
+			news = news || e.record == nil || e.err != nil
 		}
 	}
 	return news
@@ -202,7 +208,10 @@ func (t *table) answered(id peer.ID, a answer, now time.Time) {
 		e.believe = now.Add(min(aliveProbe, lonelyProbe<<min(e.alarms, 10)))
 		e.alarms++
 	}
-	e.failures, e.err, e.due = 0, nil, now.Add(aliveProbe)
+	e.failures, e.err, e.due, e.far = 0, nil, now.Add(aliveProbe), t.nearer(a.rtt) >= watched
+	if e.far {
+		e.due = now.Add(farProbe)
+	}
 	if a.rough {
 		e.due = now.Add(lonelyProbe)
 	}
@@ -214,6 +223,16 @@ func (t *table) answered(id peer.ID, a answer, now time.Time) {
 		t.version++
 	}
 	e.state, e.path, e.suspect, e.accused = a.state, a.path, false, false
+}
+
+// nearer is how many live instances are nearer than this.
+func (t *table) nearer(rtt time.Duration) (n int) {
+	for _, e := range t.entries {
+		if e.live && e.rtt < rtt {
+			n++
+		}
+	}
+	return n
 }
 
 // failed takes a probe that brought nothing usable. A live instance is asked once more at once, because one lost

@@ -299,3 +299,43 @@ func TestAddressesOfALocalServiceChangeNothing(t *testing.T) {
 		t.Fatalf("got %+v", list)
 	}
 }
+
+// A client of a large cell knows hundreds of instances, and calls go to the nearest few.
+func TestProbesOfALargeCellGoToTheNearest(t *testing.T) {
+	for _, followed := range []bool{true, false} {
+		tab, byPeer := newTable(), map[peer.ID]int{}
+		signers := map[peer.ID]signer{}
+		for n := range maxEntries {
+			s := newSigner(t)
+			byPeer[s.peer], signers[s.peer] = n, s
+			tab.found(Candidate{Peer: s.peer, Addrs: testAddr, Way: List}, start)
+		}
+		answer := func(e *entry, now time.Time) {
+			tab.answered(e.peer, signers[e.peer].answer(1, time.Duration(byPeer[e.peer]+1)*time.Millisecond), now)
+		}
+		for _, e := range tab.due(start, maxEntries, followed) {
+			answer(e, start)
+		}
+		settled := start.Add(farProbe) // until then those that answered when few were known are taken for near
+		var near, far int
+		for now := start; now.Before(settled.Add(farProbe)); now = now.Add(100 * time.Millisecond) {
+			for _, e := range tab.due(now, maxEntries, followed) {
+				switch {
+				case now.Before(settled):
+				case byPeer[e.peer] < watched:
+					near++
+				default:
+					far++
+				}
+				answer(e, now)
+			}
+		}
+		interval := map[bool]time.Duration{true: aliveProbe, false: lonelyProbe}[followed]
+		if want := watched * int(farProbe/interval); near < want*9/10 || near > want*11/10 {
+			t.Errorf("followed %v: %d probes of the nearest in %s, want %d", followed, near, farProbe, want)
+		}
+		if want := maxEntries - watched; far > want*11/10 || far < want*9/10 {
+			t.Errorf("followed %v: %d probes of the others in %s, want %d", followed, far, farProbe, want)
+		}
+	}
+}

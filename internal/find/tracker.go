@@ -19,6 +19,7 @@ type Dialer interface {
 	Open(ctx context.Context, to link.Target, h link.Hello) (*link.Conn, error)
 	Probe(ctx context.Context, to link.Target, h link.Hello) (link.Probe, error)
 	Watch(ctx context.Context, to link.Target, h link.Hello, each func(link.List)) error
+	Interface(ctx context.Context, to link.Target, h link.Hello) ([]byte, error)
 }
 
 // Config configures a Tracker.
@@ -28,6 +29,8 @@ type Config struct {
 	Authority *record.Authority
 	Ways      []Way
 	Dialer    Dialer
+	// Interfaces judges instances whose interface is another one; nil: they are refused.
+	Interfaces Interfaces
 	// Follow is how many live instances are asked to push the changes of their lists; 0 means none, as in a node
 	// that is itself an instance and hears them by gossip. Below 0 nobody pushes anything, and every instance is probed
 	// often.
@@ -87,6 +90,7 @@ type Tracker struct {
 	news      time.Time     // and when that was
 	trusted   uint64        // version of the trust document that the instances have been held to
 	untrust   func()        // ends the watch of the Authority
+	resort    time.Time     // before this no last resort is run again
 }
 
 // New starts looking. Close ends it.
@@ -103,10 +107,14 @@ func New(cfg Config) *Tracker {
 		time.AfterFunc(afterFirst, t.endDial)
 	}
 	for _, w := range cfg.Ways {
-		t.reports[w.Name] = &WayReport{Way: w.Name}
+		t.reports[w.Name] = &WayReport{Way: w.Name, Done: w.When != nil}
 		t.seen[w.Name] = map[string]bool{}
 	}
 	for _, w := range cfg.Ways {
+		if w.When != nil {
+			t.wg.Go(func() { t.keepReady(ctx, w) })
+			continue
+		}
 		t.wg.Go(func() { t.keepAsking(ctx, w) })
 	}
 	t.wg.Go(func() { t.probeLoop(ctx) })
@@ -170,6 +178,27 @@ func (t *Tracker) Next(ctx context.Context, prev Snapshot) (Snapshot, error) {
 	return t.await(ctx, func(settled bool) bool { return t.table.version != prev.version || settled != prev.Settled })
 }
 
+// Version grows with each change that Next would return for.
+func (t *Tracker) Version() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.table.version
+}
+
+// Instances returns the live instances, the nearest usable one first, and the version of the list.
+func (t *Tracker) Instances() ([]Instance, uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.table.instances()), t.table.version
+}
+
+// Changed returns a channel that is closed when something may have changed.
+func (t *Tracker) Changed() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.changed
+}
+
 // quietAfter is how long a list with live instances must stay as it is to count as settled while a way is still busy.
 const quietAfter = time.Second
 
@@ -226,13 +255,7 @@ func (t *Tracker) settledLocked() bool {
 	if t.table.usable() && time.Since(t.news) >= quietAfter {
 		return true
 	}
-	for _, r := range t.reports {
-		if !r.Done {
-			return false
-		}
-	}
-	// A live instance that is about to be asked for its list may know more.
-	return !t.table.pending() && (t.lists > 0 || t.cfg.Follow <= 0 || !t.table.followable())
+	return t.askedLocked() && !t.resortLocked()
 }
 
 // announceLocked wakes whoever waits for a change; the lock is held.

@@ -105,6 +105,10 @@ func (n *fakeNet) Open(ctx context.Context, to link.Target, _ link.Hello) (*link
 	return nil, i.refuseOpen
 }
 
+func (n *fakeNet) Interface(context.Context, link.Target, link.Hello) ([]byte, error) {
+	return nil, link.ErrNoInterface
+}
+
 func (n *fakeNet) Watch(ctx context.Context, to link.Target, _ link.Hello, each func(link.List)) error {
 	i, err := n.instance(to.Peer)
 	if err != nil {

@@ -40,12 +40,16 @@ type Running struct {
 // Spawned is what Running says of a service that was built and started here. Running.PID is the process that owns it, and
 // with whose end it ends.
 type Spawned struct {
-	PID      int    `json:"pid"`      // of its first process; 0 while it starts anew
-	State    string `json:"state"`    // "ready", "backoff", "failed", "stopping"
-	Sandbox  string `json:"sandbox"`  // the layers that hold it, or "none"
-	SHA256   string `json:"sha256"`   // of the binary, hex
-	Log      string `json:"log"`      // path
-	Restarts int    `json:"restarts"` // since the owner began
+	PID      int    `json:"pid"`              // of its first process; 0 while it starts anew
+	State    string `json:"state"`            // "ready", "backoff", "failed", "stopping"
+	Sandbox  string `json:"sandbox"`          // the layers that hold it, or "none"
+	SHA256   string `json:"sha256"`           // of the binary, hex
+	Log      string `json:"log"`              // path
+	Restarts int    `json:"restarts"`         // since the owner began
+	Signed   bool   `json:"signed,omitempty"` // the binary is of its publishers' making, not built here
+	Shared   bool   `json:"shared,omitempty"` // it serves other machines too
+	Local    string `json:"local,omitempty"`  // why it does not, though it should
+	API      string `json:"api,omitempty"`    // path of the socket at which the owner ends it; empty: the owner ends with it, by a signal
 }
 
 // Running returns the registrations whose node lives, sorted by file name. A hint, however fresh: only the handshake

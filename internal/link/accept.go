@@ -10,7 +10,7 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-func (s *Server) acceptTCP(ln net.Listener) {
+func (s *Server) acceptTLS(ln net.Listener, path string) {
 	defer ln.Close()
 	var pause time.Duration
 	for {
@@ -36,14 +36,14 @@ func (s *Server) acceptTCP(ln net.Listener) {
 			continue
 		}
 		stop := func() { hard(c); c.Close() }
-		if !s.run(stop, func() { defer place.leave(); defer c.Close(); s.serveTCP(c, place) }) {
+		if !s.run(stop, func() { defer place.leave(); defer c.Close(); s.serveTLS(c, path, place) }) {
 			place.leave()
 			return
 		}
 	}
 }
 
-func (s *Server) serveTCP(c net.Conn, place *admission) {
+func (s *Server) serveTLS(c net.Conn, path string, place *admission) {
 	tuneTCP(c)
 	var v verdict
 	tc := tls.Server(truthConn{c}, s.cfg.Identity.config("", &v))
@@ -52,10 +52,12 @@ func (s *Server) serveTCP(c net.Conn, place *admission) {
 	cancel()
 	if err != nil {
 		hard(c)
+		s.turned.add(turnedHandshake)
 		s.cfg.Log.Debug("handshake failed", "addr", c.RemoteAddr(), "err", err)
 		return
 	}
-	s.serve(&Conn{stream: &tcpStream{Conn: tc, raw: c}, path: TCP, peer: v.peer}, place)
+	place.known(v.peer)
+	s.serve(&Conn{stream: &tcpStream{Conn: tc, raw: c}, path: path, peer: v.peer}, place)
 }
 
 func (s *Server) acceptQUIC(ln QUICListener) {
@@ -89,6 +91,7 @@ func (s *Server) serveQUIC(c *quic.Conn, place *admission) {
 		c.CloseWithError(quicAbort, "certificate")
 		return
 	}
+	place.known(id)
 	idle := newIdleTimer(s.cfg.Preface, func() { c.CloseWithError(quicDone, "idle") })
 	defer idle.stop()
 	for {

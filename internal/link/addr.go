@@ -13,8 +13,8 @@ import (
 // An endpoint is a multiaddr that cell/1 can dial, taken apart.
 type endpoint struct {
 	ma   ma.Multiaddr // as it was given
-	path string       // TCP or QUIC
-	ip   netip.Addr   // zero for a name
+	path string       // TCP, QUIC or LIBP2P
+	ip   netip.Addr   // zero for a name; the relay's for LIBP2P
 	name string
 	port uint16
 	v    int // 4 or 6: the only IP version wanted of a name; 0: any
@@ -22,7 +22,10 @@ type endpoint struct {
 
 // host is what stands before the port: endpoints with the same host are two ways to the same place.
 func (e endpoint) host() string {
-	if e.name != "" {
+	switch {
+	case e.path == LIBP2P:
+		return e.ma.String()
+	case e.name != "":
 		return e.name
 	}
 	return e.ip.String()
@@ -31,8 +34,11 @@ func (e endpoint) host() string {
 func (e endpoint) addrPort() netip.AddrPort { return netip.AddrPortFrom(e.ip, e.port) }
 
 // parseAddr takes /ip4|ip6|dns|dns4|dns6/…/udp/PORT/quic-v1 and …/tcp/PORT/tls, optionally followed by /p2p/PEER
-// for this peer.
+// for this peer, and …/udp/PORT/quic-v1/p2p/RELAY/p2p-circuit.
 func parseAddr(addr ma.Multiaddr, id peer.ID) (endpoint, error) {
+	if len(addr) == 5 && addr[4].Protocol().Code == ma.P_CIRCUIT && addr[3].Protocol().Code == ma.P_P2P {
+		return parseCircuit(addr)
+	}
 	e := endpoint{ma: addr}
 	if len(addr) == 4 && addr[3].Protocol().Code == ma.P_P2P {
 		if id != "" && string(addr[3].RawValue()) != string(id) {
@@ -58,6 +64,16 @@ func parseAddr(addr ma.Multiaddr, id peer.ID) (endpoint, error) {
 	}
 	e.port = uint16(port)
 	return e, nil
+}
+
+// parseCircuit takes the address of a relay that is dialled by QUIC.
+func parseCircuit(addr ma.Multiaddr) (endpoint, error) {
+	e, err := parseAddr(addr[:3], "")
+	if err == nil && (e.path != QUIC || e.name != "") {
+		err = notForm()
+	}
+	e.ma, e.path = addr, LIBP2P
+	return e, err
 }
 
 func (e *endpoint) setHost(c ma.Component) error {

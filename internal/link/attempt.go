@@ -24,8 +24,11 @@ func (d *Dialer) connect(ctx context.Context, t Target, e endpoint) (*Conn, erro
 	if e.name != "" {
 		return d.connectName(ctx, t, e)
 	}
-	if e.path == TCP {
+	switch e.path {
+	case TCP:
 		return d.connectTCP(ctx, t.Peer, e)
+	case LIBP2P:
+		return d.connectNode(ctx, t.Peer, e)
 	}
 	return d.connectQUIC(ctx, t.Peer, e)
 }
@@ -63,7 +66,7 @@ func (d *Dialer) connectTCP(ctx context.Context, id peer.ID, e endpoint) (*Conn,
 	c, err := d.dialTCP(ctx, id, e)
 	done(err)
 	if err != nil && !errors.Is(err, context.Canceled) {
-		d.memory.change(id, func(k *known) { k.tcp = false })
+		d.memory.change(id, func(k *known) { k.tcp = tcpFails })
 	}
 	return c, err
 }
@@ -77,8 +80,13 @@ func (d *Dialer) dialTCP(ctx context.Context, id peer.ID, e endpoint) (*Conn, er
 	if err != nil {
 		return nil, plain(ctx, err)
 	}
-	d.memory.change(id, func(k *known) { k.tcp = true })
+	d.memory.change(id, func(k *known) { k.tcp = tcpWorks })
 	tuneTCP(raw)
+	return d.secure(ctx, id, raw, e)
+}
+
+// secure makes the TLS handshake on a connection, and closes it if that fails.
+func (d *Dialer) secure(ctx context.Context, id peer.ID, raw net.Conn, e endpoint) (*Conn, error) {
 	var v verdict
 	tc := tls.Client(truthConn{raw}, d.cfg.Identity.config(id, &v))
 	if err := tc.HandshakeContext(ctx); err != nil {
@@ -86,7 +94,23 @@ func (d *Dialer) dialTCP(ctx context.Context, id peer.ID, e endpoint) (*Conn, er
 		raw.Close()
 		return nil, plain(ctx, v.explain(err))
 	}
-	return &Conn{stream: &tcpStream{Conn: tc, raw: raw}, path: TCP, peer: id, addr: e.ma}, nil
+	return &Conn{stream: &tcpStream{Conn: tc, raw: raw}, path: e.path, peer: id, addr: e.ma}, nil
+}
+
+// connectNode has the node open a stream. What one relay is asked for on behalf of several peers does not wait for each
+// other, but all of it is paid from the budget of the relay's address: who signs a record may name anybody as a relay.
+func (d *Dialer) connectNode(ctx context.Context, id peer.ID, e endpoint) (*Conn, error) {
+	done, err := d.cfg.Budget.dial(ctx, id, port{e.path + string(id), e.addrPort()})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := d.cfg.DialNode(ctx, id, e.ma)
+	var c *Conn
+	if err == nil {
+		c, err = d.secure(ctx, id, raw, e)
+	}
+	done(err)
+	return c, err
 }
 
 // plain gives the context's error back where a package below put its own words in its place.

@@ -35,7 +35,7 @@ type Budget struct {
 // A port is where a dial goes to. TCP's and UDP's of one number are two: a firewall that swallows the one may let the
 // other through, and then a dial of it must not wait.
 type port struct {
-	path string // TCP or QUIC
+	path string // TCP or QUIC, or LIBP2P with the peer behind the relay
 	at   netip.AddrPort
 }
 

@@ -37,7 +37,7 @@ func (d *Dialer) Open(ctx context.Context, t Target, h Hello) (*Conn, error) {
 // A Probe is what an instance answered, and how far it is.
 type Probe struct {
 	RTT     time.Duration // the least of a few exchanges on a connection that stood
-	Path    string        // TCP or QUIC
+	Path    string        // TCP, QUIC or LIBP2P
 	Addr    ma.Multiaddr  // the one of the Target that answered
 	Welcome Welcome
 }

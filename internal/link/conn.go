@@ -25,11 +25,13 @@ type Conn struct {
 	pooled *quicConn // at a client over QUIC
 	fresh  bool      // the first stream of a connection that was dialled for it
 	hellos int       // asked by this client so far
+
+	prepared Prepared // at an instance, between Welcome and serving
 }
 
 var _ net.Conn = (*Conn)(nil)
 
-// Path returns TCP or QUIC.
+// Path returns TCP, QUIC or LIBP2P.
 func (c *Conn) Path() string { return c.path }
 
 // Peer returns who is at the other end, as its certificate proves.

@@ -43,7 +43,7 @@ func finish(c io.Reader) <-chan error {
 }
 
 func TestDirectionsCloseOneByOne(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		client, server := pair(t, path)
 		io.WriteString(client, "question")
 		if err := client.CloseWrite(); err != nil {
@@ -94,7 +94,7 @@ func TestAbortIsNeverACleanEnd(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, path string) {
+			onEach(t, func(t *testing.T, path string) {
 				client, server := pair(t, path)
 				io.WriteString(server, "half a mess")
 				if _, err := io.ReadFull(client, make([]byte, 11)); err != nil {
@@ -111,7 +111,7 @@ func TestAbortIsNeverACleanEnd(t *testing.T) {
 }
 
 func TestWriterLearnsOfAbort(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		client, server := pair(t, path)
 		server.Reset()
 		client.SetWriteDeadline(time.Now().Add(5 * time.Second))
@@ -126,7 +126,7 @@ func TestWriterLearnsOfAbort(t *testing.T) {
 }
 
 func TestCloseEndsReadsAndWrites(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		client, _ := pair(t, path)
 		read := finish(client)
 		write := make(chan error, 1)
@@ -149,7 +149,7 @@ func TestCloseEndsReadsAndWrites(t *testing.T) {
 }
 
 func TestDeadlines(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		client, server := pair(t, path)
 		client.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
 		_, err := client.Read(make([]byte, 1))
@@ -173,7 +173,7 @@ func TestDeadlines(t *testing.T) {
 }
 
 func TestSlowReaderHoldsTheWriterBack(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		client, server := pair(t, path)
 		const chunk, most = 1 << 20, 64 << 20
 		written := 0
@@ -193,7 +193,7 @@ func TestSlowReaderHoldsTheWriterBack(t *testing.T) {
 }
 
 func TestAllBytesArriveInOrder(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		i := serve(t, &handler{})
 		c := open(t, newDialer(t), i.target(i.addr(path)))
 		const size = 8 << 20
@@ -277,7 +277,7 @@ func readWelcome(t *testing.T, c io.Reader) Welcome {
 }
 
 func TestDataMayFollowTheHelloAtOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		c := raw(t, serve(t, &handler{}), path)
 		text := strings.Repeat("data right behind ", 500)
 		c.Write(append(append(helloFrame(t, Probing, hello), helloFrame(t, Opening, hello)...), text...))
@@ -294,7 +294,7 @@ func TestDataMayFollowTheHelloAtOnce(t *testing.T) {
 }
 
 func TestRefusalReachesAClientThatSendsOn(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		i := serve(t, &handler{welcome: func(Hello, peer.ID) Welcome { return Welcome{Code: CodeFingerprint, Fingerprint: "abcd"} }})
 		c := raw(t, i, path)
 		c.Write(append(helloFrame(t, Opening, hello), make([]byte, 100<<10)...))

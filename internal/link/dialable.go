@@ -67,7 +67,7 @@ func within(ip netip.Addr, list []netip.Prefix) (netip.Prefix, bool) {
 // It returns nil for public addresses; for private and loopback ones if they lie in one of local, the prefixes of
 // our own interfaces (LocalPrefixes), or trusted says that the address comes from our own files or LAN; and
 // an error that wraps ErrNotDialable for everything else, above all link-local, multicast, broadcast and metadata
-// addresses in any disguise. A DNS name is dialable only if trusted: others must be judged by what they resolve to.
+// addresses in any disguise. For a peer behind a relay it is the relay's address that is judged. A DNS name is dialable only if trusted: others must be judged by what they resolve to.
 func Dialable(addr ma.Multiaddr, local []netip.Prefix, trusted bool) error {
 	e, err := parseAddr(addr, "")
 	switch {

@@ -25,6 +25,10 @@ func TestDialable(t *testing.T) {
 		{"/ip4/172.32.0.1/tcp/1/tls", yes},
 		{"/ip4/100.128.0.1/tcp/1/tls", yes},
 		{"/ip4/8.8.8.8/udp/40000/quic-v1/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp", yes},
+		// a relay, by its own address
+		{"/ip4/8.8.8.8/udp/40000/quic-v1/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp/p2p-circuit", yes},
+		{"/ip4/192.168.8.9/udp/40000/quic-v1/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp/p2p-circuit", trusted},
+		{"/ip4/169.254.169.254/udp/80/quic-v1/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp/p2p-circuit", no},
 		// private and loopback: in an own prefix, or trusted
 		{"/ip4/127.0.0.1/tcp/1/tls", own},
 		{"/ip6/::1/tcp/1/tls", own},
@@ -81,7 +85,9 @@ func TestDialable(t *testing.T) {
 		{"/ip4/8.8.8.8/udp/40000", no},
 		{"/ip4/8.8.8.8/udp/40000/quic-v1/webtransport", no},
 		{"/ip4/8.8.8.8/tcp/40000/tls/ws", no},
-		{"/ip4/8.8.8.8/udp/40000/quic-v1/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp/p2p-circuit", no},
+		{"/ip4/8.8.8.8/tcp/40000/tls/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp/p2p-circuit", no},
+		{"/ip4/8.8.8.8/udp/40000/quic-v1/p2p-circuit", no},
+		{"/dns4/relay.example.com/udp/40000/quic-v1/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp/p2p-circuit", no},
 		{"/unix/run/x.sock", no},
 	} {
 		addr := ma.StringCast(tt.addr)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // DialerConfig configures a Dialer. The zero value is good for a client.
@@ -21,6 +22,9 @@ type DialerConfig struct {
 	ListenPacket func(network string) (net.PacketConn, error)
 	// DialTCP dials tcp4 or tcp6; nil means net.Dialer.
 	DialTCP func(ctx context.Context, network, addr string) (net.Conn, error)
+	// DialNode has a libp2p node open a stream of Protocol to a peer, on a direct connection that it asks for at a relay
+	// if there is none yet; it returns ErrNoNode where none runs. Nil means that none does.
+	DialNode func(ctx context.Context, id peer.ID, circuit ma.Multiaddr) (net.Conn, error)
 	// Resolve looks a DNS name up, network being ip, ip4 or ip6; nil means net.DefaultResolver.
 	Resolve func(ctx context.Context, network, name string) ([]netip.Addr, error)
 	// Local returns the prefixes of our own interfaces, for Dialable; nil means LocalPrefixes, asked every 5 s.
@@ -43,6 +47,9 @@ func (c DialerConfig) withDefaults() DialerConfig {
 	}
 	if c.DialTCP == nil {
 		c.DialTCP = new(net.Dialer).DialContext
+	}
+	if c.DialNode == nil {
+		c.DialNode = func(context.Context, peer.ID, ma.Multiaddr) (net.Conn, error) { return nil, ErrNoNode }
 	}
 	if c.Resolve == nil {
 		c.Resolve = net.DefaultResolver.LookupNetIP
@@ -93,11 +100,11 @@ func cached[T any](ttl time.Duration, f func() T) func() T {
 // methods may be called by any number of goroutines.
 type Dialer struct {
 	cfg    DialerConfig
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
+	ctx    context.Context // ends with Close, and then its cause is ErrClosed
+	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 	memory memory
-	tcp    warmTCP
+	tls    warmTLS
 	quic   quicPool
 	gates  gates
 
@@ -118,7 +125,7 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 		}
 	}
 	d := &Dialer{cfg: cfg}
-	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.ctx, d.cancel = context.WithCancelCause(context.Background())
 	d.quic.listen = cfg.ListenPacket
 	return d, nil
 }
@@ -127,15 +134,15 @@ func NewDialer(cfg DialerConfig) (*Dialer, error) {
 func (d *Dialer) Peer() peer.ID { return d.cfg.Identity.Peer() }
 
 // Close ends the calls in hand and closes the warm connections and the UDP sockets, and with them every Conn over
-// QUIC. A Conn over TCP belongs to whoever opened it and lives on. Close may be called more than once.
+// QUIC. A Conn over TCP belongs to whoever opened it and lives on, and one over a node's stream while the node does. Close may be called more than once.
 func (d *Dialer) Close() error {
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
-	d.cancel()
-	d.tcp.close()
+	d.cancel(ErrClosed)
+	d.tls.close()
 	d.wg.Wait()
-	d.tcp.close()
+	d.tls.close()
 	d.quic.close()
 	return nil
 }

@@ -3,6 +3,8 @@ package link
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -13,7 +15,7 @@ import (
 )
 
 func TestOpenedStreamCarriesBytesBothWays(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		i := serve(t, &handler{})
 		c := open(t, newDialer(t), i.target(i.addr(path)))
 		if c.Path() != path || c.Peer() != i.id.Peer() || c.Welcome().Load != 3 || !c.Addr().Equal(i.addr(path)) {
@@ -24,7 +26,7 @@ func TestOpenedStreamCarriesBytesBothWays(t *testing.T) {
 }
 
 func TestProbedConnectionBecomesTheDataConnection(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		i := serve(t, &handler{})
 		d := newDialer(t)
 		for range 3 {
@@ -47,7 +49,7 @@ func TestProbedConnectionBecomesTheDataConnection(t *testing.T) {
 }
 
 func TestWrongPeerIsRefused(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		i := serve(t, &handler{})
 		to := i.target(i.addr(path))
 		to.Peer = newIdentity(t).Peer()
@@ -63,7 +65,7 @@ func TestWrongPeerIsRefused(t *testing.T) {
 }
 
 func TestRefusalCarriesTheWelcome(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		i := serve(t, &handler{})
 		d := newDialer(t)
 		_, err := d.Open(t.Context(), i.target(i.addr(path)), Hello{Cell: otherCell})
@@ -180,6 +182,86 @@ func TestDataGoesOverTCPWhereThatWorks(t *testing.T) {
 	}
 	if n := i.Stats().Conns; n != 3 {
 		t.Errorf("%d connections, want two over TCP and one shared over QUIC", n)
+	}
+}
+
+// A peer found by its UDP address alone, whose record then brings the TCP one, is near: what follows goes over TCP.
+func TestNearInstanceIsCalledOverTCPAlthoughItAnsweredOverQUIC(t *testing.T) {
+	i := serve(t, &handler{})
+	d := newDialer(t)
+	if p, err := d.Probe(t.Context(), i.target(i.quic), hello); err != nil || p.Path != QUIC {
+		t.Fatalf("%s, %v", p.Path, err)
+	}
+	d.memory.change(i.id.Peer(), func(k *known) { k.rtt = time.Millisecond })
+	if c := open(t, d, i.target()); c.Path() != TCP {
+		t.Error("the call went over QUIC")
+	}
+}
+
+// From far away the connection that was probed is used: it saves the round trips of a handshake.
+func TestFarInstanceIsCalledOverTheConnectionThatWasProbed(t *testing.T) {
+	i := serve(t, &handler{})
+	d := newDialer(t)
+	if _, err := d.Probe(t.Context(), i.target(i.quic), hello); err != nil {
+		t.Fatal(err)
+	}
+	d.memory.change(i.id.Peer(), func(k *known) { k.rtt = 80 * time.Millisecond })
+	if c := open(t, d, i.target()); c.Path() != QUIC || i.tcpConns.n.Load() != 0 {
+		t.Errorf("the call went over %s", c.Path())
+	}
+}
+
+func TestErrorsOfCallsHaveStableCodes(t *testing.T) {
+	for want, err := range map[string]error{
+		"E_UNREACHABLE": fmt.Errorf("outer: %w", &UnreachableError{}),
+		"E_BUSY":        &Refused{Code: CodeBusy},
+		"E_UPSTREAM":    &Refused{Code: CodeUpstream},
+		"E_DRAINING":    &Refused{Code: CodeDraining},
+		"":              errors.Join(&Refused{Code: CodeCommit}, io.EOF),
+	} {
+		if got := ErrorCode(err); got != want {
+			t.Errorf("%v has %q, want %q", err, got, want)
+		}
+	}
+}
+
+func TestTCPThatComesTooLateIsForTheNextCall(t *testing.T) {
+	i := serve(t, &handler{})
+	let := make(chan struct{})
+	d := newDialer(t, func(c *DialerConfig) {
+		c.DialTCP = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			select {
+			case <-let:
+				return new(net.Dialer).DialContext(ctx, network, addr)
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	})
+	if c := open(t, d, i.target()); c.Path() != QUIC {
+		t.Fatal(c.Path())
+	}
+	close(let)
+	eventually(t, "TCP stands", func() bool { return d.memory.get(i.id.Peer()).tcp == tcpWorks })
+	if c := open(t, d, i.target()); c.Path() != TCP {
+		t.Errorf("the next call goes over %s", c.Path())
+	}
+}
+
+func TestTCPThatIsSilentIsNotWaitedForTwice(t *testing.T) {
+	i := serve(t, &handler{})
+	d := newDialer(t, func(c *DialerConfig) {
+		c.DialTCP = func(ctx context.Context, _, _ string) (net.Conn, error) { // a firewall that drops
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+	})
+	if c := open(t, d, i.target()); c.Path() != QUIC {
+		t.Fatal(c.Path())
+	}
+	eventually(t, "TCP is given up", func() bool { return d.memory.get(i.id.Peer()).tcp == tcpFails })
+	if list, _ := d.entrants(i.target()); list[0].path != QUIC {
+		t.Error("TCP goes first again")
 	}
 }
 

@@ -24,6 +24,8 @@ var (
 	ErrBudget = errors.New("link: dial budget of the destination is used up; try later")
 	// ErrNotDialable: an address is of a form or in a range that is never dialled. See Dialable.
 	ErrNotDialable = errors.New("link: address is not dialled")
+	// ErrNoNode: only a libp2p node can open a path to the peer, and there is none here.
+	ErrNoNode = errors.New("link: the peer is behind a NAT, and no node runs here that could open a path to it: start one with cellnode daemon start, or import overlay/embed")
 	// ErrClosed: the Dialer or Server is closed.
 	ErrClosed = errors.New("link: closed")
 )
@@ -62,7 +64,7 @@ func orNone(s string) string {
 // An Attempt is what became of one address.
 type Attempt struct {
 	Addr  ma.Multiaddr
-	Path  string        // TCP, QUIC or empty
+	Path  string        // TCP, QUIC, LIBP2P or empty
 	After time.Duration // from the start of the call to the failure
 	Err   error
 }

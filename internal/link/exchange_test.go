@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -54,6 +55,7 @@ type handler struct {
 	open    func(context.Context, Hello, *Conn)
 	list    func(etag []byte) (List, error)
 	watch   func(context.Context, func(List) error) error
+	tells   []byte // its interface
 	hellos  atomic.Int64
 	opens   atomic.Int64
 }
@@ -85,6 +87,8 @@ func (h *handler) List(_ context.Context, hello Hello) (List, error) {
 	return List{Full: true}, nil
 }
 
+func (h *handler) Interface(cid.Cid) []byte { return h.tells }
+
 func (h *handler) Entrust(_ cid.Cid, document []byte) error {
 	if string(document) != "good" {
 		return errors.New("E_TRUST: not good")
@@ -103,13 +107,14 @@ func (h *handler) Watch(ctx context.Context, _ Hello, send func(List) error) err
 	return ctx.Err()
 }
 
-// instance is a Server on loopback with one TCP and one QUIC address.
+// instance is a Server on loopback with one TCP and one QUIC address, and a relay's behind which the Dialers of tests reach
+// it, too.
 type instance struct {
 	*Server
 	*handler
-	id        *Identity
-	tcp, quic ma.Multiaddr
-	tcpConns  *countingListener
+	id              *Identity
+	tcp, quic, node ma.Multiaddr
+	tcpConns        *countingListener
 }
 
 func (i *instance) target(addrs ...ma.Multiaddr) Target {
@@ -120,10 +125,25 @@ func (i *instance) target(addrs ...ma.Multiaddr) Target {
 }
 
 func (i *instance) addr(path string) ma.Multiaddr {
-	if path == TCP {
-		return i.tcp
+	return map[string]ma.Multiaddr{TCP: i.tcp, QUIC: i.quic, LIBP2P: i.node}[path]
+}
+
+// nodes are the TCP addresses, by the relay's, where an instance takes what stands for streams of a libp2p node.
+var nodes sync.Map
+
+// dialNode is DialerConfig.DialNode.
+func dialNode(ctx context.Context, _ peer.ID, circuit ma.Multiaddr) (net.Conn, error) {
+	at, ok := nodes.Load(circuit.String())
+	if !ok {
+		return nil, errors.New("nobody is known there")
 	}
-	return i.quic
+	return new(net.Dialer).DialContext(ctx, "tcp", at.(string))
+}
+
+// circuit is the address of a relay on loopback.
+func circuit(t testing.TB) ma.Multiaddr {
+	t.Helper()
+	return ma.StringCast("/ip4/127.0.0.1/udp/1/quic-v1/p2p/" + newIdentity(t).Peer().String() + "/p2p-circuit")
 }
 
 type countingListener struct {
@@ -160,6 +180,13 @@ func serve(t testing.TB, h *handler, change ...func(*ServerConfig)) *instance {
 	qln, addr := listenQUIC(t, cfg.Identity.ServerTLS(), "127.0.0.1:0")
 	i.quic = addr
 	s.ServeQUIC(qln)
+	streams, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.node = circuit(t)
+	nodes.Store(i.node.String(), streams.Addr().String())
+	s.ServeNode(streams)
 	t.Cleanup(func() { s.Close() })
 	return i
 }
@@ -200,7 +227,7 @@ func listenQUIC(t testing.TB, conf *tls.Config, addr string) (*quic.Listener, ma
 
 func newDialer(t testing.TB, change ...func(*DialerConfig)) *Dialer {
 	t.Helper()
-	cfg := DialerConfig{Budget: NewBudget()}
+	cfg := DialerConfig{Budget: NewBudget(), DialNode: dialNode}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -219,9 +246,9 @@ func withTimeout(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
-// onBoth runs a test on each transport, with an address of that one alone.
-func onBoth(t *testing.T, f func(t *testing.T, path string)) {
-	for _, path := range []string{TCP, QUIC} {
+// onEach runs a test on each transport, with an address of that one alone.
+func onEach(t *testing.T, f func(t *testing.T, path string)) {
+	for _, path := range []string{TCP, QUIC, LIBP2P} {
 		t.Run(path, func(t *testing.T) { f(t, path) })
 	}
 }

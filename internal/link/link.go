@@ -3,14 +3,16 @@
 // # Transport
 //
 // TLS 1.3 with the libp2p certificate on both ends, so that each knows the other's peer ID, and ALPN cell/1; over
-// QUIC, on the UDP port that libp2p uses as well, and over TCP. A client names the peer that it wants and refuses
-// any other. Only Ed25519 peers are taken. Specification of the certificate: libp2p specs, tls/tls.md.
+// QUIC, on the UDP port that libp2p uses as well, and over TCP. Where neither gets through, because both ends are behind
+// NATs, a libp2p node on each side opens a direct path, with a relay as the one that introduces them, and TLS runs on one
+// stream of it as it does on a TCP connection: whose node that is makes no difference to who speaks with whom, and a stream
+// that breaks is told from one that ends. A client names the peer that it wants and refuses any other. Only Ed25519 peers are taken. Specification of the certificate: libp2p specs, tls/tls.md.
 //
 // # Frames
 //
-// A stream (a TCP connection is one stream) starts with a Hello from the client and a Welcome from the instance.
+// A stream (a TCP connection is one stream, and so is TLS on one of libp2p) starts with a Hello from the client and a Welcome from the instance.
 // Each is a protobuf message (linkpb/link.proto) behind its length as an unsigned varint in its shortest form;
-// unknown fields are ignored. A Hello or a Welcome has at most 4 KiB, a List at most 256 KiB; a length above that
+// unknown fields are ignored. A Hello or a Welcome has at most 4 KiB, a List or a Part at most 256 KiB; a length above that
 // ends the stream before anything is allocated. The Hello says what the stream is for:
 //
 //	Probing   nothing follows the Welcome; another Hello may come on the same stream
@@ -18,9 +20,19 @@
 //	Watching  Lists follow until the stream ends, an empty one each second as a sign of life
 //	Opening   raw bytes follow in both directions; the client may send them right behind the Hello
 //	Trusting  the client sends a List with a trust document alone, and a second Welcome says whether it was taken
+//	Asking    the instance's interface follows, in Parts, 2 MiB at most; another Hello may come
 //
 // So a connection that was probed becomes the data connection without a second handshake. Any Welcome other than
 // CodeOK to Watching or Opening ends the stream.
+//
+// # Another interface
+//
+// A Hello names the commit and the interface that the client was made for, and an instance of another one refuses it: it
+// does not know what the client calls, so it does not judge. The Welcome that refuses says what runs there. A client that
+// was made for an interface may then ask for the one that is offered, hold it to the fingerprint of the Welcome's signed
+// record, which is a hash of all that calls depend on, and compare (package find). If nothing is missing it says Hello
+// again, naming what is offered. An instance that lies about its interface gains what one gains that lies about its
+// fingerprint: calls that it does not understand.
 //
 // # Ends
 //
@@ -43,10 +55,14 @@ import (
 // ALPN is the protocol's name in the TLS handshake.
 const ALPN = "cell/1"
 
-// The names of the two transports, as Conn.Path returns them.
+// Protocol is the libp2p protocol on whose streams cell/1 is spoken; see Server.ServeNode.
+const Protocol = "/cell/1"
+
+// The names of the transports, as Conn.Path returns them.
 const (
-	TCP  = "tcp"
-	QUIC = "quic"
+	TCP    = "tcp"
+	QUIC   = "quic"
+	LIBP2P = "libp2p" // a stream of a libp2p node, on a connection that no relay carries
 )
 
 // Op is what a client asks for.
@@ -59,9 +75,10 @@ const (
 	Watching = Op(linkpb.Op_OP_WATCH)
 	Probing  = Op(linkpb.Op_OP_PROBE)
 	Trusting = Op(linkpb.Op_OP_TRUST)
+	Asking   = Op(linkpb.Op_OP_INTERFACE)
 )
 
-// String returns open, list, watch, probe or trust.
+// String returns open, list, watch, probe, trust or interface.
 func (o Op) String() string {
 	switch o {
 	case Opening:
@@ -74,6 +91,8 @@ func (o Op) String() string {
 		return "probe"
 	case Trusting:
 		return "trust"
+	case Asking:
+		return "interface"
 	}
 	return "unknown"
 }
@@ -129,7 +148,7 @@ type Welcome struct {
 }
 
 // A Target is a peer and where it may be reached: /ip4|ip6|dns…/udp/PORT/quic-v1 or …/tcp/PORT/tls, with or without
-// /p2p/PEER behind it.
+// /p2p/PEER behind it; or where to ask for a direct path: …/udp/PORT/quic-v1/p2p/RELAY/p2p-circuit.
 type Target struct {
 	Peer  peer.ID
 	Addrs []ma.Multiaddr // at most 16 are looked at

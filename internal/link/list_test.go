@@ -34,7 +34,7 @@ func signed(t testing.TB, key crypto.PrivKey, change ...func(*record.Instance)) 
 }
 
 func TestListBringsVerifiedMembers(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		alive, leaver := signed(t, newKey(t)), newKey(t)
 		leave := signed(t, leaver, func(in *record.Instance) { in.State = record.Leaving })
 		stranger := signed(t, newKey(t), func(in *record.Instance) { in.Cell = otherCell })
@@ -103,7 +103,7 @@ func TestListWithTooManyEntriesIsAnError(t *testing.T) {
 }
 
 func TestWatchPushesChanges(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		rec := signed(t, newKey(t))
 		changes := make(chan List)
 		ended := make(chan error, 1)

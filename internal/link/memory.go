@@ -22,9 +22,18 @@ type memory struct {
 type known struct {
 	host string        // that answered last; empty: none has
 	rtt  time.Duration // of the last exchange
-	tcp  bool          // a TCP address took a connection, and none has failed since
+	tcp  tcpState
 	born time.Time
 }
+
+// tcpState is what is known of the TCP addresses of a peer.
+type tcpState uint8
+
+const (
+	tcpUntried tcpState = iota
+	tcpWorks            // one took a connection, and none has failed since
+	tcpFails
+)
 
 func (m *memory) get(id peer.ID) known {
 	m.mu.Lock()

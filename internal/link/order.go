@@ -13,7 +13,7 @@ import (
 // Head starts. RFC 8305 (happy eyeballs) recommends 250 ms between addresses, and no less than 100.
 const (
 	hostDelay = 150 * time.Millisecond // of one host over the next, and of the path that worked last over the other
-	pairDelay = 40 * time.Millisecond  // of TCP over QUIC on the same host, when neither is known to work
+	pairDelay = 40 * time.Millisecond  // of TCP over QUIC on the same host, when TCP is not known to work
 	maxAddrs  = 16
 )
 
@@ -55,11 +55,11 @@ func (d *Dialer) judge(a ma.Multiaddr, t Target, local []netip.Prefix) (endpoint
 }
 
 // arrange orders endpoints: the host that answered last, then near before far as far as addresses tell, and in each
-// host TCP before QUIC, unless QUIC is known to answer and TCP is not.
+// host TCP before QUIC, unless QUIC is known to answer and TCP is known not to. Relays come last.
 func arrange(ends []endpoint, k known, local []netip.Prefix) []entrant {
 	answered := k.host != ""
 	second := QUIC
-	if answered && !k.tcp {
+	if answered && k.tcp == tcpFails {
 		second = TCP
 	}
 	given := map[string]int{} // hosts, in the order in which they were given
@@ -84,7 +84,7 @@ func arrange(ends []endpoint, k known, local []netip.Prefix) []entrant {
 	list := make([]entrant, len(ends))
 	for i, e := range ends {
 		list[i] = entrant{endpoint: e, after: hostDelay}
-		if i > 0 && !answered && ends[i-1].host() == e.host() {
+		if i > 0 && k.tcp == tcpUntried && ends[i-1].host() == e.host() {
 			list[i].after = pairDelay
 		}
 	}
@@ -97,6 +97,8 @@ func distance(e endpoint, k known, local []netip.Prefix) int {
 	switch {
 	case k.host != "" && e.host() == k.host:
 		return 0
+	case e.path == LIBP2P:
+		return 4
 	case e.ip.IsLoopback():
 		return 1
 	case own:

@@ -15,18 +15,22 @@ type quota struct {
 	perIP map[netip.Addr]int
 }
 
-func (q *quota) take(ip netip.Addr) bool {
+// take takes a place, or says why there is none.
+func (q *quota) take(ip netip.Addr) (full string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.total >= q.max || !ip.IsLoopback() && q.perIP[ip] >= q.maxPerIP {
-		return false
+	switch {
+	case q.total >= q.max:
+		return turnedConns
+	case !ip.IsLoopback() && q.perIP[ip] >= q.maxPerIP:
+		return turnedHost
 	}
 	if q.perIP == nil {
 		q.perIP = map[netip.Addr]int{}
 	}
 	q.total++
 	q.perIP[ip]++
-	return true
+	return ""
 }
 
 func (q *quota) give(ip netip.Addr) {

@@ -19,8 +19,10 @@ var errRefused = errors.New("no answer, and TCP is refused there")
 // the order in which they stand. It belongs to one goroutine.
 type race struct {
 	d       *Dialer
-	ctx     context.Context
+	ctx     context.Context // ends with the call's, but for an upgrade, and with the Dialer's
 	cancel  context.CancelFunc
+	detach  func() bool
+	upgrade bool
 	target  Target
 	start   time.Time
 	waiting []entrant
@@ -47,7 +49,9 @@ func (d *Dialer) race(ctx context.Context, t Target) *race {
 		d: d, target: t, start: time.Now(), running: map[int]entrant{}, timer: time.NewTimer(0),
 		refused: map[string]bool{}, grace: time.NewTimer(time.Hour),
 	}
-	r.ctx, r.cancel = context.WithCancel(ctx)
+	own, cancel := context.WithCancelCause(d.ctx)
+	r.ctx, r.cancel = own, func() { cancel(nil) }
+	r.detach = context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	r.waiting, r.failed = d.entrants(t)
 	r.results = make(chan result, len(r.waiting))
 	return r
@@ -173,9 +177,28 @@ func (r *race) giveUp() {
 	r.waiting = nil
 }
 
+// upgradeLimit is how long TCP may still take to stand once another path has won.
+const upgradeLimit = 2 * time.Second
+
+// won says which connection the race was for. If that is another than one over TCP, and TCP is on its way for the first time,
+// it goes on in the background: the next call goes over TCP, or knows that a firewall swallows it.
+func (r *race) won(c *Conn) {
+	if c.path == TCP || r.d.memory.get(r.target.Peer).tcp != tcpUntried {
+		return
+	}
+	for _, e := range r.running {
+		r.upgrade = r.upgrade || e.path == TCP
+	}
+}
+
 // stop closes whatever was not handed over.
 func (r *race) stop() {
-	r.cancel()
+	r.detach()
+	limit := r.cancel
+	if r.upgrade {
+		limit = func() { time.AfterFunc(upgradeLimit, r.cancel) }
+	}
+	limit()
 	r.timer.Stop()
 	r.grace.Stop()
 	for _, c := range r.ready {
@@ -183,11 +206,28 @@ func (r *race) stop() {
 	}
 	if n := len(r.running) + r.given; n > 0 {
 		r.d.wg.Go(func() {
+			defer r.cancel()
 			for range n {
-				if res := <-r.results; res.conn != nil {
-					res.conn.discard()
-				}
+				r.late(<-r.results)
 			}
 		})
+	}
+}
+
+// late takes what came too late.
+func (r *race) late(res result) {
+	if r.upgrade && r.running[res.number].path == TCP {
+		if res.conn != nil {
+			r.d.tls.put(res.conn, r.d.cfg.Warm)
+			return
+		}
+		r.d.memory.change(r.target.Peer, func(k *known) {
+			if k.tcp == tcpUntried {
+				k.tcp = tcpFails
+			}
+		})
+	}
+	if res.conn != nil {
+		res.conn.discard()
 	}
 }

@@ -35,8 +35,9 @@ func TestArrange(t *testing.T) {
 			known{},
 			loT + " 150ms " + lanT + " 40ms " + lanQ + " 150ms " + nameQ + " 150ms " + pubT + " 40ms " + pubQ,
 		},
-		{"the host that answered", []string{lanT, pubQ, pubT}, known{host: "8.8.8.8", tcp: true}, pubT + " 150ms " + pubQ + " 150ms " + lanT},
-		{"quic where tcp does not work", []string{pubT, pubQ}, known{host: "8.8.8.8"}, pubQ + " 150ms " + pubT},
+		{"the host that answered", []string{lanT, pubQ, pubT}, known{host: "8.8.8.8", tcp: tcpWorks}, pubT + " 150ms " + pubQ + " 150ms " + lanT},
+		{"quic where tcp does not work", []string{pubT, pubQ}, known{host: "8.8.8.8", tcp: tcpFails}, pubQ + " 150ms " + pubT},
+		{"tcp where only quic was tried", []string{pubQ, pubT}, known{host: "8.8.8.8"}, pubT + " 40ms " + pubQ},
 		{"nothing", nil, known{}, ""},
 	} {
 		var ends []endpoint
@@ -157,7 +158,7 @@ func TestInstanceThatHangsAfterTheHandshakeIsPassedOver(t *testing.T) {
 }
 
 func TestMissingWelcomeIsATypedError(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		block := make(chan struct{})
 		i := serve(t, &handler{welcome: func(Hello, peer.ID) Welcome { <-block; return Welcome{} }})
 		defer close(block)
@@ -170,7 +171,7 @@ func TestMissingWelcomeIsATypedError(t *testing.T) {
 }
 
 func TestStaleWarmConnectionIsReplaced(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		id := newIdentity(t)
 		first := serve(t, &handler{}, func(c *ServerConfig) { c.Identity = id })
 		d := newDialer(t)
@@ -184,7 +185,7 @@ func TestStaleWarmConnectionIsReplaced(t *testing.T) {
 }
 
 func TestWarmConnectionThatFellSilentIsReplaced(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		block := make(chan struct{})
 		id := newIdentity(t)
 		h := &handler{}
@@ -210,7 +211,7 @@ func TestWarmConnectionThatFellSilentIsReplaced(t *testing.T) {
 }
 
 func TestWarmConnectionsAreClosedInTime(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		i := serve(t, &handler{})
 		d := newDialer(t, func(c *DialerConfig) { c.Warm = 30 * time.Millisecond })
 		if _, err := d.Probe(t.Context(), i.target(i.addr(path)), hello); err != nil {
@@ -241,7 +242,7 @@ func TestClosedDialerEndsItsCalls(t *testing.T) {
 		_, err := d.Open(context.Background(), to, hello)
 		done <- err
 	}()
-	eventually(t, "the call is under way", func() bool { return d.memory.get(to.Peer).tcp })
+	eventually(t, "the call is under way", func() bool { return d.memory.get(to.Peer).tcp == tcpWorks })
 	d.Close()
 	if err := <-done; !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v", err)

@@ -1,9 +1,9 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
@@ -30,6 +30,10 @@ func (s *Server) serve(c *Conn, place *admission) {
 		}
 		place.greet()
 		wait = s.cfg.Idle
+		if reason := s.peers.ask(c.peer, time.Now()); reason != "" || place.crowded {
+			s.turnAway(c, h, cmp.Or(reason, turnedPeerConns))
+			return
+		}
 		w, release := s.welcome(h, c)
 		err = s.reply(c, w)
 		switch {
@@ -43,8 +47,9 @@ func (s *Server) serve(c *Conn, place *admission) {
 		default:
 			err = s.follow(h, c)
 		}
+		c.dropPrepared()
 		release()
-		if err != nil || h.Op != Probing && h.Op != Listing || w.Code != CodeOK {
+		if err != nil || h.Op != Probing && h.Op != Listing && h.Op != Asking || w.Code != CodeOK {
 			return
 		}
 	}
@@ -70,6 +75,7 @@ func (s *Server) unheard(c *Conn, err error) {
 		linger(c)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = ErrPreface
+		s.turned.add(turnedPreface)
 		c.Reset()
 	default:
 		c.Reset()
@@ -83,11 +89,32 @@ func (s *Server) welcome(h Hello, c *Conn) (w Welcome, release func()) {
 	if h.Op != Opening || w.Code != CodeOK {
 		return w, func() {}
 	}
-	if s.opens.Add(1) > int64(s.cfg.MaxOpen) {
-		w.Code, w.Detail = CodeBusy, fmt.Sprintf("%d streams are open", s.cfg.MaxOpen)
+	if reason := s.peers.open(c.peer, time.Now()); reason != "" {
+		s.turned.add(reason)
+		w.Code, w.Detail = CodeBusy, s.cfg.detail(reason)
+		return w, func() {}
 	}
+	if s.opens.Add(1) > int64(s.cfg.MaxOpen) {
+		s.turned.add(turnedStreams)
+		w.Code, w.Detail = CodeBusy, s.cfg.detail(turnedStreams)
+	}
+	w = s.prepare(h, c, w)
 	c.welcome = w
-	return w, s.opened
+	return w, func() {
+		s.peers.done(c.peer)
+		s.opened()
+	}
+}
+
+// turnAway answers a Hello that is one too many.
+func (s *Server) turnAway(c *Conn, h Hello, reason string) {
+	s.turned.add(reason)
+	s.cfg.Log.Debug("client turned away", "peer", c.peer, "addr", c.RemoteAddr(), "cell", h.Cell, "reason", reason)
+	if err := s.reply(c, Welcome{Code: CodeBusy, Detail: s.cfg.detail(reason)}); err != nil {
+		c.Reset()
+		return
+	}
+	linger(c)
 }
 
 func (s *Server) opened() {
@@ -115,16 +142,15 @@ func (s *Server) reply(c *Conn, w Welcome) error {
 func (s *Server) follow(h Hello, c *Conn) error {
 	switch h.Op {
 	case Opening:
-		ctx, cancel := context.WithCancel(s.ctx)
-		defer cancel()
-		s.cfg.Handler.Open(ctx, h, c)
-		c.Close()
+		s.open(h, c)
 	case Listing:
 		return s.list(h, c)
 	case Watching:
 		return s.watch(h, c)
 	case Trusting:
 		return s.entrust(h, c)
+	case Asking:
+		return s.tell(h, c)
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ type Handler interface {
 	// Watch sends a full List and then each change, until ctx ends or send fails. send may be called by any
 	// number of goroutines.
 	Watch(ctx context.Context, h Hello, send func(List) error) error
+	// Interface returns the interface of the cell's instance, serialised as manifest.InterfaceSet; empty: not stated.
+	Interface(cell cid.Cid) []byte
 	// Entrust takes a trust document of the cell, and says why it does not.
 	Entrust(cell cid.Cid, document []byte) error
 }
@@ -46,8 +48,11 @@ type ServerConfig struct {
 	MaxConns, MaxConnsPerIP int
 	// MaxPending and MaxPendingPerIP bound those among them that have not said Hello yet; zero means 1,024 and 128.
 	MaxPending, MaxPendingPerIP int
-	// MaxOpen bounds the streams in Handler.Open; more are answered with CodeBusy. Zero means 8,192.
+	// MaxOpen bounds the streams in Handler.Open; more are answered with CodeBusy. Zero means 16,384.
 	MaxOpen int
+	// MaxConnsPerPeer, MaxOpenPerPeer and MaxHellosPerPeer (a second, and twice as many at once) bound what one peer has
+	// and asks for; more is answered with CodeBusy. Zero means 1,024, 4,096 and 1,000.
+	MaxConnsPerPeer, MaxOpenPerPeer, MaxHellosPerPeer int
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -62,7 +67,10 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	def(&c.MaxConnsPerIP, 4096)
 	def(&c.MaxPending, 1024)
 	def(&c.MaxPendingPerIP, 128)
-	def(&c.MaxOpen, 8192)
+	def(&c.MaxOpen, 16384)
+	def(&c.MaxConnsPerPeer, 1024)
+	def(&c.MaxOpenPerPeer, 4096)
+	def(&c.MaxHellosPerPeer, 1000)
 	if c.Preface == 0 {
 		c.Preface = 2 * time.Second
 	}
@@ -93,8 +101,9 @@ type Server struct {
 	wg      sync.WaitGroup
 	conns   quota
 	pending quota
+	peers   allowances
 	opens   atomic.Int64 // streams in Handler.Open
-	refused atomic.Int64
+	turned  turned
 
 	mu      sync.Mutex
 	closed  bool
@@ -111,13 +120,20 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s := &Server{cfg: cfg, closers: map[*func()]struct{}{}}
 	s.conns = quota{max: cfg.MaxConns, maxPerIP: cfg.MaxConnsPerIP}
 	s.pending = quota{max: cfg.MaxPending, maxPerIP: cfg.MaxPendingPerIP}
+	s.peers = allowances{maxConns: cfg.MaxConnsPerPeer, maxOpen: cfg.MaxOpenPerPeer, rate: cfg.MaxHellosPerPeer}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
 // ServeTCP serves a TCP listener, which belongs to the Server from then on. It returns at once.
 func (s *Server) ServeTCP(ln net.Listener) {
-	s.run(func() { ln.Close() }, func() { s.acceptTCP(ln) })
+	s.run(func() { ln.Close() }, func() { s.acceptTLS(ln, TCP) })
+}
+
+// ServeNode serves the streams of Protocol that a libp2p node accepts, each as a TCP connection; who listens sees to it that
+// none comes through a relay. The listener belongs to the Server from then on. ServeNode returns at once.
+func (s *Server) ServeNode(ln net.Listener) {
+	s.run(func() { ln.Close() }, func() { s.acceptTLS(ln, LIBP2P) })
 }
 
 // A QUICListener hands out QUIC connections whose handshake, with Identity.ServerTLS, is complete: a *quic.Listener,
@@ -183,12 +199,19 @@ func (s *Server) Idle(ctx context.Context) error {
 // Stats are counts of a Server, as of now and since its start.
 type Stats struct {
 	Conns, Pending, Open int
-	Turned               int64 // connections turned away at a limit
+	Turned               int64 // clients turned away
 }
 
 // Stats returns the Server's counts.
 func (s *Server) Stats() Stats {
-	return Stats{s.conns.len(), s.pending.len(), int(s.opens.Load()), s.refused.Load()}
+	_, sum := s.turned.counts()
+	return Stats{s.conns.len(), s.pending.len(), int(s.opens.Load()), sum}
+}
+
+// TurnedAway returns how many clients were turned away for what: a limit, no Hello in time, a handshake that came to nothing.
+func (s *Server) TurnedAway() map[string]int64 {
+	by, _ := s.turned.counts()
+	return by
 }
 
 // run starts a goroutine of the Server; stop, called by Close, must make it end. It reports whether it did: a
@@ -219,13 +242,13 @@ func (s *Server) run(stop func(), f func()) bool {
 // admit counts a new connection, pending at first, or turns it away.
 func (s *Server) admit(remote net.Addr) (*admission, bool) {
 	a := &admission{s: s, ip: hostOf(remote)}
-	if !s.conns.take(a.ip) {
-		s.refused.Add(1)
+	if full := s.conns.take(a.ip); full != "" {
+		s.turned.add(full)
 		return nil, false
 	}
-	if !s.pending.take(a.ip) {
+	if s.pending.take(a.ip) != "" {
 		s.conns.give(a.ip)
-		s.refused.Add(1)
+		s.turned.add(turnedPending)
 		return nil, false
 	}
 	return a, true
@@ -236,6 +259,14 @@ type admission struct {
 	s       *Server
 	ip      netip.Addr
 	greeted atomic.Bool
+	peer    peer.ID // once it is known
+	crowded bool    // the peer has more connections than it may; set before the first Hello is read
+}
+
+// known says whose connection it is.
+func (a *admission) known(id peer.ID) {
+	a.peer = id
+	a.crowded = a.s.peers.connect(id, time.Now()) != ""
 }
 
 // greet says that the client has said Hello.
@@ -247,5 +278,8 @@ func (a *admission) greet() {
 
 func (a *admission) leave() {
 	a.greet()
+	if a.peer != "" {
+		a.s.peers.disconnect(a.peer)
+	}
 	a.s.conns.give(a.ip)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
 	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 )
 
@@ -28,7 +30,7 @@ func gone(t *testing.T, c io.Reader) error {
 
 func TestSilentClientIsCutOff(t *testing.T) {
 	impatient := func(c *ServerConfig) { c.Preface = 50 * time.Millisecond }
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		t.Run("no Hello", func(t *testing.T) {
 			i := serve(t, &handler{}, impatient)
 			c := raw(t, i, path)
@@ -80,12 +82,12 @@ func TestSilentClientIsCutOff(t *testing.T) {
 		defer c.Close()
 		c.SetDeadline(time.Now().Add(5 * time.Second))
 		gone(t, c)
-		eventually(t, "nothing is pending", func() bool { return i.Stats() == Stats{} })
+		eventually(t, "nothing is pending", func() bool { return i.Stats() == Stats{Turned: 1} })
 	})
 }
 
 func TestStreamBetweenTwoHellosIsClosedInTime(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		i := serve(t, &handler{}, func(c *ServerConfig) { c.Idle = 50 * time.Millisecond })
 		c := raw(t, i, path)
 		c.Write(helloFrame(t, Probing, hello))
@@ -99,7 +101,7 @@ func TestStreamBetweenTwoHellosIsClosedInTime(t *testing.T) {
 }
 
 func TestNonsenseIsAnsweredAndEnded(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		for name, text := range map[string]string{
 			"too large": "\xff\xff\x7f" + strings.Repeat("x", 10<<10),
 			"garbage":   "\x03\xff\xff\xff",
@@ -119,7 +121,7 @@ func TestNonsenseIsAnsweredAndEnded(t *testing.T) {
 }
 
 func TestConnectionsAboveTheLimitAreTurnedAway(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		i := serve(t, &handler{}, func(c *ServerConfig) { c.MaxPending = 2; c.Preface = time.Minute })
 		first := raw(t, i, path)
 		raw(t, i, path)
@@ -154,17 +156,17 @@ func TestQuotaIsPerRemoteHost(t *testing.T) {
 		{"2001:db8:1::1", true},
 		{"192.0.2.2", false}, // full
 	} {
-		if got := q.take(ip(tt.ip)); got != tt.want {
+		if got := q.take(ip(tt.ip)) == ""; got != tt.want {
 			t.Errorf("%s: %v", tt.ip, got)
 		}
 	}
 	q.give(ip("192.0.2.1"))
-	if !q.take(ip("192.0.2.1")) {
+	if q.take(ip("192.0.2.1")) != "" {
 		t.Error("a place that was given back is not free")
 	}
 	loop := quota{max: 100, maxPerIP: 1}
 	for range 100 {
-		if !loop.take(ip("127.0.0.1")) {
+		if loop.take(ip("127.0.0.1")) != "" {
 			t.Fatal("loopback is bounded per host")
 		}
 	}
@@ -193,8 +195,89 @@ func TestOpenStreamsAreBounded(t *testing.T) {
 	echo(t, open(t, d, i.target()), "again")
 }
 
+func TestPeerAboveItsLimitsIsToldSo(t *testing.T) {
+	for name, tt := range map[string]struct {
+		limit func(*ServerConfig)
+		use   func(t *testing.T, d *Dialer, i *instance)
+		why   string
+	}{
+		turnedPeer: {
+			func(c *ServerConfig) { c.MaxOpenPerPeer = 1 },
+			func(t *testing.T, d *Dialer, i *instance) { open(t, d, i.target()) },
+			"one peer may have 1 calls open",
+		},
+		turnedPeerConns: {
+			func(c *ServerConfig) { c.MaxConnsPerPeer = 1 },
+			func(t *testing.T, d *Dialer, i *instance) { open(t, d, i.target(i.tcp)) },
+			"one peer may have 1 connections",
+		},
+		turnedRate: {
+			func(c *ServerConfig) { c.MaxHellosPerPeer = 1 },
+			func(t *testing.T, d *Dialer, i *instance) {
+				for range 2 {
+					if _, err := d.List(t.Context(), i.target(i.tcp), hello); err != nil {
+						t.Fatal(err)
+					}
+				}
+			},
+			"one peer may ask 1 times a second",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := serve(t, &handler{}, tt.limit)
+			d := newDialer(t)
+			tt.use(t, d, i)
+			_, err := d.Open(t.Context(), i.target(i.tcp), hello)
+			if r, ok := errors.AsType[*Refused](err); !ok || r.Code != CodeBusy || r.Detail != tt.why {
+				t.Fatalf("got %v", err)
+			}
+			if n := i.TurnedAway()[name]; n != 1 {
+				t.Errorf("counted %v", i.TurnedAway())
+			}
+			echo(t, open(t, newDialer(t), i.target(i.tcp)), "another peer")
+		})
+	}
+}
+
+// What a peer has given back it may have again, and its rate comes back with time.
+func TestAllowanceComesBack(t *testing.T) {
+	a, id, now := allowances{maxConns: 1, maxOpen: 1, rate: 2}, newIdentity(t).Peer(), time.Unix(1e9, 0)
+	if a.open(id, now) != "" || a.open(id, now) == "" || a.connect(id, now) != "" || a.connect(id, now) == "" {
+		t.Fatal("it does not count")
+	}
+	a.done(id)
+	a.disconnect(id)
+	a.disconnect(id)
+	if a.open(id, now) != "" || a.connect(id, now) != "" {
+		t.Error("what was given back is still taken")
+	}
+	for range 4 { // what may come at once
+		if a.ask(id, now) != "" {
+			t.Fatal("asked too little")
+		}
+	}
+	if a.ask(id, now) != turnedRate || a.ask(id, now.Add(499*time.Millisecond)) != turnedRate || a.ask(id, now.Add(time.Second)) != "" {
+		t.Error("the rate is another")
+	}
+}
+
+// Keys are free: those that come and go leave nothing behind.
+func TestManyPeersThatCameAndWentAreForgotten(t *testing.T) {
+	a, now := allowances{maxConns: 1, maxOpen: 1, rate: 1}, time.Unix(1e9, 0)
+	for n := range 3 * maxIdleAllowances {
+		id := peer.ID(fmt.Sprint(n))
+		a.connect(id, now)
+		a.ask(id, now)
+		a.disconnect(id)
+		now = now.Add(time.Millisecond)
+	}
+	if len(a.peers) > maxIdleAllowances {
+		t.Errorf("%d are remembered", len(a.peers))
+	}
+}
+
 func TestCloseEndsHandlersAndConnections(t *testing.T) {
-	onBoth(t, func(t *testing.T, path string) {
+	onEach(t, func(t *testing.T, path string) {
 		ended := make(chan struct{})
 		i := serve(t, &handler{open: func(ctx context.Context, _ Hello, c *Conn) {
 			<-ctx.Done()

@@ -12,8 +12,8 @@ const (
 	maxWarm        = 256 // in all
 )
 
-// warmTCP keeps TCP connections that were probed and not opened. Each is handed over once.
-type warmTCP struct {
+// warmTLS keeps TCP connections, and streams of a node, that were probed and not opened. Each is handed over once.
+type warmTLS struct {
 	mu    sync.Mutex
 	conns map[peer.ID][]*warmConn
 	total int
@@ -25,7 +25,7 @@ type warmConn struct {
 }
 
 // put keeps a connection for a time, or closes it if there are too many.
-func (w *warmTCP) put(c *Conn, keep time.Duration) {
+func (w *warmTLS) put(c *Conn, keep time.Duration) {
 	w.mu.Lock()
 	if w.total >= maxWarm || len(w.conns[c.peer]) >= maxWarmPerPeer {
 		w.mu.Unlock()
@@ -47,7 +47,7 @@ func (w *warmTCP) put(c *Conn, keep time.Duration) {
 }
 
 // take returns the connection to a peer that was used last, or nil.
-func (w *warmTCP) take(id peer.ID) *Conn {
+func (w *warmTLS) take(id peer.ID) *Conn {
 	w.mu.Lock()
 	list := w.conns[id]
 	w.mu.Unlock()
@@ -61,7 +61,7 @@ func (w *warmTCP) take(id peer.ID) *Conn {
 }
 
 // remove reports whether the connection was still there: then it is the caller's.
-func (w *warmTCP) remove(k *warmConn) bool {
+func (w *warmTLS) remove(k *warmConn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, c := range w.conns[k.peer] {
@@ -80,7 +80,7 @@ func (w *warmTCP) remove(k *warmConn) bool {
 	return false
 }
 
-func (w *warmTCP) close() {
+func (w *warmTLS) close() {
 	w.mu.Lock()
 	conns := w.conns
 	w.conns, w.total = nil, 0

@@ -24,6 +24,7 @@ var (
 
 // copyStream passes bytes from src to dst until src ends, which is no error, or one of them fails.
 func copyStream(dst, src net.Conn) (readErr, writeErr error) {
+	dst, src = disarmed(dst), disarmed(src)
 	if !canSplice(dst, src) {
 		return copyBuffered(dst, src)
 	}

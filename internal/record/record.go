@@ -49,6 +49,8 @@ const (
 	// MaxAddrs is how many addresses one record may name: few, so that nobody is turned into a weapon by a list of
 	// somebody else's addresses.
 	MaxAddrs = 4
+	// MaxCircuits is how many relays one record may name besides.
+	MaxCircuits = 2
 	// Validity is how long an Instance record is valid when no grant ends it sooner. It is renewed at half of that.
 	Validity = 24 * time.Hour
 	// Leeway is the difference between two clocks that is forgiven.
@@ -88,12 +90,14 @@ type Instance struct {
 	// Incarnation grows with each start of the instance, Seq with each record of one incarnation.
 	Incarnation, Seq uint64
 	State            State
-	Addrs            []ma.Multiaddr // at most MaxAddrs, without /p2p
-	Confirmed        bool           // two other nodes have reached Addrs
-	Issued, Expires  time.Time      // whole seconds
-	Commit           string         // git commit in hex, or empty
-	Fingerprint      string         // SHA-256 of the interface in hex, or empty
-	Grant            []byte         // a signed grant, or empty in an open cell
+	// Addrs are at most MaxAddrs to be dialled, without /p2p, and behind them at most MaxCircuits where a direct path can
+	// be asked for: a relay's, with /p2p/RELAY/p2p-circuit.
+	Addrs           []ma.Multiaddr
+	Confirmed       bool      // two other nodes have reached Addrs
+	Issued, Expires time.Time // whole seconds
+	Commit          string    // git commit in hex, or empty
+	Fingerprint     string    // SHA-256 of the interface in hex, or empty
+	Grant           []byte    // a signed grant, or empty in an open cell
 }
 
 // Signed is an Instance whose signature has been made or verified here, with its exact bytes. It is immutable and
@@ -155,8 +159,12 @@ func (in *Instance) marshal() ([]byte, error) {
 		Issued: in.Issued.Unix(), Expires: in.Expires.Unix(),
 		Commit: commit, Fingerprint: fingerprint, Grant: in.Grant,
 	}
-	for _, a := range in.Addrs {
+	direct, circuits := SplitCircuits(in.Addrs)
+	for _, a := range direct {
 		pb.Addrs = append(pb.Addrs, a.Bytes())
+	}
+	for _, a := range circuits {
+		pb.Circuits = append(pb.Circuits, a.Bytes())
 	}
 	if err := checkFields(pb); err != nil {
 		return nil, err

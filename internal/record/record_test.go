@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +144,18 @@ func TestEachRefusalHasItsCode(t *testing.T) {
 		{"relay address", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) {
 			m.Addrs[0] = ma.StringCast("/ip4/192.0.2.1/udp/1/quic-v1/p2p-circuit").Bytes()
 		})}), CodeAddr},
+		{"circuit among addresses", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) {
+			m.Addrs[0] = testCircuit(t, 1).Bytes()
+		})}), CodeAddr},
+		{"address among circuits", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) {
+			m.Circuits = m.Addrs[:1]
+		})}), CodeAddr},
+		{"three relays", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) {
+			m.Circuits = [][]byte{testCircuit(t, 1).Bytes(), testCircuit(t, 2).Bytes(), testCircuit(t, 3).Bytes()}
+		})}), CodeAddr},
+		{"relay without a peer", seal(key, &sealed{instanceKind, payload(key, func(m *recordpb.Instance) {
+			m.Circuits = [][]byte{ma.StringCast("/ip4/192.0.2.1/udp/1/quic-v1/p2p-circuit").Bytes()}
+		})}), CodeAddr},
 		{"wrong signature", flipped, CodeSig},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -158,6 +172,45 @@ type otherKind struct{ sealed }
 
 func (*otherKind) Codec() []byte                  { return []byte("/cell/grant/1") }
 func (*otherKind) MarshalRecord() ([]byte, error) { return nil, nil }
+
+// testCircuit is a relay's address as an instance behind a NAT names it.
+func testCircuit(t *testing.T, port int) ma.Multiaddr {
+	t.Helper()
+	id, err := peer.IDFromPrivateKey(newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ma.StringCast(fmt.Sprintf("/ip4/192.0.2.1/udp/%d/quic-v1/p2p/%s/p2p-circuit", port, id))
+}
+
+// Readers that know nothing of relays refuse an address of another form than theirs, so relays stand in a field of their own.
+func TestRelaysStandBehindTheAddresses(t *testing.T) {
+	in := testInstance()
+	direct := len(in.Addrs)
+	in.Addrs = append(in.Addrs, testCircuit(t, 1), testCircuit(t, 2))
+	s, err := Sign(newKey(t), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Verify(s.Envelope, testCell, testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.EqualFunc(got.Addrs, in.Addrs, ma.Multiaddr.Equal) {
+		t.Errorf("%v came back as %v", in.Addrs, got.Addrs)
+	}
+	env, err := record.UnmarshalEnvelope(s.Envelope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var msg recordpb.Instance
+	if err := proto.Unmarshal(env.RawPayload, &msg); err != nil {
+		t.Fatal(err)
+	}
+	if len(msg.Addrs) != direct || len(msg.Circuits) != 2 {
+		t.Errorf("%d addresses and %d relays on the wire", len(msg.Addrs), len(msg.Circuits))
+	}
+}
 
 func TestClocksMayDifferByTheLeeway(t *testing.T) {
 	s, err := Sign(newKey(t), testInstance())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -129,10 +130,13 @@ func unmarshal(payload []byte) (*Instance, error) {
 		Confirmed: msg.Confirmed, Issued: time.Unix(msg.Issued, 0), Expires: time.Unix(msg.Expires, 0),
 		Commit: hex.EncodeToString(msg.Commit), Fingerprint: hex.EncodeToString(msg.Fingerprint), Grant: msg.Grant,
 	}
-	for _, b := range msg.Addrs {
+	for n, b := range slices.Concat(msg.Addrs, msg.Circuits) {
 		a, err := ma.NewMultiaddrBytes(b)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, refuse(CodeAddr, "%v", err)
+		case isCircuit(a) != (n >= len(msg.Addrs)):
+			return nil, refuse(CodeAddr, "%s does not stand among its kind", a)
 		}
 		in.Addrs = append(in.Addrs, a)
 	}
@@ -150,6 +154,8 @@ func checkFields(msg *recordpb.Instance) error {
 		return refuse(CodePayload, "a fingerprint has 32 bytes, not %d", len(msg.Fingerprint))
 	case len(msg.Addrs) > MaxAddrs:
 		return refuse(CodeAddr, "%d addresses, at most %d", len(msg.Addrs), MaxAddrs)
+	case len(msg.Circuits) > MaxCircuits:
+		return refuse(CodeAddr, "%d relays, at most %d", len(msg.Circuits), MaxCircuits)
 	}
 	return nil
 }
@@ -169,17 +175,52 @@ func checkTimes(in *Instance, now time.Time) error {
 	return nil
 }
 
-// checkAddrs takes what cell/1 can dial: an IP address or a DNS name, then QUIC on UDP or TLS on TCP.
+// checkAddrs takes what cell/1 can dial: an IP address or a DNS name, then QUIC on UDP or TLS on TCP; and relays, which are
+// dialled by QUIC.
 func checkAddrs(addrs []ma.Multiaddr) error {
-	if len(addrs) > MaxAddrs {
-		return refuse(CodeAddr, "%d addresses, at most %d", len(addrs), MaxAddrs)
+	direct, circuits := SplitCircuits(addrs)
+	switch {
+	case len(direct) > MaxAddrs:
+		return refuse(CodeAddr, "%d addresses, at most %d", len(direct), MaxAddrs)
+	case len(circuits) > MaxCircuits:
+		return refuse(CodeAddr, "%d relays, at most %d", len(circuits), MaxCircuits)
 	}
-	for _, a := range addrs {
+	for _, a := range direct {
 		if len(a.Bytes()) > maxAddrSize || !dialForm(a) {
 			return refuse(CodeAddr, "%s is not /ip4|ip6|dns…/udp/PORT/quic-v1 or …/tcp/PORT/tls", a)
 		}
 	}
+	for _, a := range circuits {
+		if len(a.Bytes()) > maxAddrSize || !circuitForm(a) {
+			return refuse(CodeAddr, "%s is not /ip4|ip6/…/udp/PORT/quic-v1/p2p/RELAY/p2p-circuit", a)
+		}
+	}
 	return nil
+}
+
+// SplitCircuits returns the addresses that are dialled, and those of relays behind which a peer can be asked for a direct
+// path.
+func SplitCircuits(addrs []ma.Multiaddr) (direct, circuits []ma.Multiaddr) {
+	for _, a := range addrs {
+		if isCircuit(a) {
+			circuits = append(circuits, a)
+		} else {
+			direct = append(direct, a)
+		}
+	}
+	return direct, circuits
+}
+
+func isCircuit(a ma.Multiaddr) bool {
+	return len(a) > 0 && a[len(a)-1].Protocol().Code == ma.P_CIRCUIT
+}
+
+func circuitForm(a ma.Multiaddr) bool {
+	if len(a) != 5 || a[3].Protocol().Code != ma.P_P2P || !dialForm(a[:3]) {
+		return false
+	}
+	ip := a[0].Protocol().Code
+	return (ip == ma.P_IP4 || ip == ma.P_IP6) && a[2].Protocol().Code == ma.P_QUIC_V1
 }
 
 func dialForm(a ma.Multiaddr) bool {

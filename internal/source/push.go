@@ -67,15 +67,15 @@ func (s *Source) PushSeeds(ctx context.Context, url string, cell manifest.Cell, 
 	if err != nil {
 		return err
 	}
-	return s.push(ctx, url, cell, seedsCarrier, cell.Tag+"/"+seedFiles[0], data, at)
+	return s.push(ctx, url, cell, seedsCarrier, map[string][]byte{cell.Tag + "/" + seedFiles[0]: data}, at)
 }
 
-// push puts a file into what a carrier carries, as long as that is still the object at.
-func (s *Source) push(ctx context.Context, url string, cell manifest.Cell, c *carrier, path string, data []byte, at string) error {
+// push puts files into what a carrier carries, as long as that is still the object at.
+func (s *Source) push(ctx context.Context, url string, cell manifest.Cell, c *carrier, files map[string][]byte, at string) error {
 	if err := manifest.FetchURL(url); err != nil {
 		return err
 	}
-	r, err := s.ask(ctx, url, cell.Tag)
+	r, err := s.askFor(ctx, url, cell.Tag, c)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (s *Source) push(ctx context.Context, url string, cell manifest.Cell, c *ca
 	defer unlock()
 	p.remove() // nothing in it is worth a second look
 	defer p.remove()
-	commit, err := p.write(ctx, r.commit, path, data)
+	commit, err := p.write(ctx, r.commit, files)
 	if err != nil {
 		return err
 	}
@@ -109,8 +109,8 @@ type publication struct {
 
 func (p *publication) stale() error { return &StaleError{shown(p.url), p.what} }
 
-// write makes the commit: the tree that the ref has now with one file in another version.
-func (p *publication) write(ctx context.Context, tagged, path string, data []byte) (string, error) {
+// write makes the commit: the tree that the ref has now with some files in another version.
+func (p *publication) write(ctx context.Context, tagged string, files map[string][]byte) (string, error) {
 	object := cmp.Or(p.now.object, tagged, strings.Repeat("0", 40)) // the last of an empty repository
 	if err := p.open(ctx, format(object), false); err != nil {
 		return "", unreachable(p.url, err)
@@ -123,12 +123,14 @@ func (p *publication) write(ctx context.Context, tagged, path string, data []byt
 			return "", err
 		}
 	}
-	blob, err := p.plumb(ctx, data, "hash-object", "-w", "--stdin")
-	if err != nil {
-		return "", err
-	}
-	if _, err := p.plumb(ctx, nil, "update-index", "--add", "--cacheinfo", "100644,"+blob+","+path); err != nil {
-		return "", err
+	for path, data := range files {
+		blob, err := p.plumb(ctx, data, "hash-object", "-w", "--stdin")
+		if err != nil {
+			return "", err
+		}
+		if _, err := p.plumb(ctx, nil, "update-index", "--add", "--cacheinfo", "100644,"+blob+","+path); err != nil {
+			return "", err
+		}
 	}
 	tree, err := p.plumb(ctx, nil, "write-tree")
 	if err != nil {

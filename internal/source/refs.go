@@ -37,25 +37,34 @@ func (c *carrier) in(found map[string]string) carried {
 type refs struct {
 	commit       string // that the tag is at, peeled; "" without such a tag
 	seeds, trust carried
+	more         carried // what was asked for besides
 }
 
 func (r refs) of(c *carrier) carried {
-	if c == trustCarrier {
+	switch c {
+	case seedsCarrier:
+		return r.seeds
+	case trustCarrier:
 		return r.trust
 	}
-	return r.seeds
+	return r.more
 }
 
 // ask lists the refs that matter for a tag. It is always a fresh answer.
 func (s *Source) ask(ctx context.Context, url, tag string) (refs, error) {
+	return s.askFor(ctx, url, tag, &carrier{})
+}
+
+// askFor is ask, and where one more carrier is.
+func (s *Source) askFor(ctx context.Context, url, tag string, more *carrier) (refs, error) {
 	ref := "refs/tags/" + tag
-	names := slices.Concat([]string{"ls-remote", "--quiet", "--", url, ref, ref + "^{}"}, seedsCarrier.refs, trustCarrier.refs)
+	names := slices.Concat([]string{"ls-remote", "--quiet", "--", url, ref, ref + "^{}"}, seedsCarrier.refs, trustCarrier.refs, more.refs)
 	out, err := s.git(ctx, url, "", names...)
 	if err != nil {
 		return refs{}, unreachable(url, err)
 	}
 	found := parseRefs(out) // patterns match at the end of names, so only exact names count
-	return refs{cmp.Or(found[ref+"^{}"], found[ref]), seedsCarrier.in(found), trustCarrier.in(found)}, nil
+	return refs{cmp.Or(found[ref+"^{}"], found[ref]), seedsCarrier.in(found), trustCarrier.in(found), more.in(found)}, nil
 }
 
 // unreachable turns git's own failure into an *UnreachableError and leaves any other error as it is.

@@ -46,5 +46,5 @@ func (s *Source) Trust(ctx context.Context, url string, cell manifest.Cell) (doc
 // PushTrust writes the trust document into the repository of a cell, as PushSeeds writes a seed list; at is what Trust
 // returned.
 func (s *Source) PushTrust(ctx context.Context, url string, cell manifest.Cell, document *record.TrustChain, at string) error {
-	return s.push(ctx, url, cell, trustCarrier, trustFile, []byte(document.Text()+"\n"), at)
+	return s.push(ctx, url, cell, trustCarrier, map[string][]byte{trustFile: []byte(document.Text() + "\n")}, at)
 }

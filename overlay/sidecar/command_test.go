@@ -26,6 +26,9 @@ var held net.Conn
 
 // play is a service. Its life can be watched: it connects to the socket SIDECAR_TEST_LIFE and holds that to its end.
 func play(role string) {
+	if role == "proxy" {
+		roleProxy()
+	}
 	if life := os.Getenv("SIDECAR_TEST_LIFE"); life != "" {
 		conn, err := net.Dial("unix", life)
 		if err != nil {

@@ -42,10 +42,11 @@ func newHome(t *testing.T) *home.Dir {
 
 func newInstance(t *testing.T) Instance {
 	t.Helper()
-	cell, err := manifest.NewCell("https://example.org/acme/echo", "v1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	return plainInstance()
+}
+
+func plainInstance() Instance {
+	cell := manifest.Cell{Repository: "example.org/acme/echo", Tag: "v1"}
 	return Instance{Name: "echo", Cell: cell, Commit: someCommit, Health: manifest.Health{Kind: "tcp"}}
 }
 

@@ -22,6 +22,7 @@ type Instance struct {
 	Commit      string                        // hex
 	Fingerprint string                        // hex; empty: not stated
 	Interface   []protoreflect.FileDescriptor // that the service may not contradict; none: nothing is asked
+	Offer       []byte                        // the whole interface for clients of another one, see overlay.Service; nil: none, or too large
 	Health      manifest.Health
 	Env         map[string]string // for a service that is started
 	Dir         string            // of the checkout; empty: none
@@ -70,13 +71,34 @@ func Identify(ctx context.Context, dir, cell, commit string) (Instance, error) {
 }
 
 func fromCheckout(c *source.Checkout) (Instance, error) {
-	p := c.File.Package
-	descriptors, err := manifest.Compile(c.Raw, p.Interface, p.ImportRoots)
-	in := Instance{
-		Name: p.Name, Cell: c.Cell, Commit: c.Commit, Fingerprint: c.Fingerprint, Interface: descriptors,
-		Health: c.File.Health, Env: c.File.Run.Env, Dir: c.Dir, Trust: c.File.Trust,
+	in, err := declared(c.File, c.Raw, c.Fingerprint)
+	in.Cell, in.Commit, in.Dir = c.Cell, c.Commit, c.Dir
+	return in, err
+}
+
+// FromManifest is an instance of a cell that runs what its repository has at a commit, here in a sandbox: its health is looked
+// at from outside, so a command that would say it counts as none.
+func FromManifest(cell manifest.Cell, m *source.Manifest) (Instance, error) {
+	in, err := declared(m.File, m.Raw, m.Fingerprint)
+	in.Cell, in.Commit = cell, m.Commit
+	if in.Health.Kind == "exec" {
+		in.Health = manifest.Health{}
 	}
 	return in, err
+}
+
+// declared is what a Cell.toml and the interface that it names say, whose files raw has.
+func declared(file *manifest.File, raw map[string][]byte, fingerprint string) (Instance, error) {
+	p := file.Package
+	set, err := manifest.CompileSet(raw, p.Interface, p.ImportRoots)
+	if err != nil {
+		return Instance{}, err
+	}
+	in := Instance{Name: p.Name, Fingerprint: fingerprint, Interface: set.Files, Health: file.Health, Env: file.Run.Env, Trust: file.Trust}
+	if offer, err := set.Marshal(); err == nil && fingerprint != "" {
+		in.Offer = offer
+	}
+	return in, nil
 }
 
 // environment returns Env as NAME=VALUE, sorted.

@@ -35,6 +35,9 @@ type Config struct {
 	// Publish keeps the seed list in the cell's repository, at PublishURL, equal to who is alive; nil: others do.
 	Publish    SeedWriter
 	PublishURL string // empty: the cell's own
+	// Key is that of a service which its owner has registered; it stays the owner's. Nil: Start takes the key of that name
+	// and registers the instance.
+	Key *home.Key
 	// Home holds the node's key, settings and sockets.
 	Home *home.Dir
 	// Above are layers over Home's settings and the environment, such as flags.
@@ -93,8 +96,10 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 		}
 	}()
 	id := cfg.Instance
-	if s.key, err = cfg.Home.Key(id.Name); err != nil {
-		return nil, err
+	if s.key = cfg.Key; s.key == nil {
+		if s.key, err = cfg.Home.Key(id.Name); err != nil {
+			return nil, err
+		}
 	}
 	if id.Trust != nil {
 		if s.authority, err = record.NewAuthority(id.Cell, *id.Trust); err != nil {
@@ -106,8 +111,10 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.claim, err = cfg.Home.Claim(id.Name, id.Cell.ID().String()); err != nil {
-		return nil, err
+	if cfg.Key == nil {
+		if s.claim, err = cfg.Home.Claim(id.Name, id.Cell.ID().String()); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.startService(ctx); err != nil {
 		return nil, err
@@ -134,8 +141,10 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 		p := &publisher{cell: id.Cell, url: cmp.Or(cfg.PublishURL, id.Cell.URL()), mates: s.instance, writer: cfg.Publish, log: s.log}
 		s.wg.Go(func() { p.run(run) })
 	}
-	if err := s.register(); err != nil {
-		return nil, err
+	if s.claim != nil {
+		if err := s.register(); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -201,8 +210,8 @@ func (s *Sidecar) serve(ctx context.Context, grants *record.Grants) error {
 		s.log.Warn("the service is not well yet", "upstream", s.upstream.String(), "err", err)
 	}
 	s.instance, err = s.node.Serve(ctx, overlay.Service{
-		Cell: id.Cell, Commit: id.Commit, Fingerprint: id.Fingerprint, Incarnation: incarnation,
-		Grant: grants, Authority: s.authority, State: first, Upstream: s.upstream.String(), Handle: s.handle,
+		Cell: id.Cell, Commit: id.Commit, Fingerprint: id.Fingerprint, Interface: id.Offer, Incarnation: incarnation,
+		Grant: grants, Authority: s.authority, State: first, Upstream: s.upstream.String(), Connect: s.connect, Carry: s.carry,
 	})
 	if err != nil {
 		check.Close()
@@ -214,16 +223,23 @@ func (s *Sidecar) serve(ctx context.Context, grants *record.Grants) error {
 	return err
 }
 
-// handle joins a client to the service. A service that is not there for a moment is waited for; one that stays away
-// costs the client its connection.
-func (s *Sidecar) handle(ctx context.Context, client net.Conn) {
+// connect reaches the service for one client. A service that is not there for a moment is waited for; one that stays away
+// refuses the call.
+func (s *Sidecar) connect(ctx context.Context) (net.Conn, error) {
 	up, err := s.upstream.Dial(ctx)
 	if err != nil {
 		s.log.Warn("no connection to the service", "upstream", s.upstream.String(), "err", err)
-		pipe.Abort(client, err)
-		return
+		return nil, errAway
 	}
-	if err := pipe.Join(ctx, client, up); err != nil {
+	return pipe.Arm(up), nil
+}
+
+// errAway is what clients hear. Where the service listens is none of their business.
+var errAway = errors.New("the service does not answer at the instance")
+
+// carry joins a client to the service.
+func (s *Sidecar) carry(ctx context.Context, client, service net.Conn) {
+	if err := pipe.Join(ctx, client, service); err != nil {
 		s.log.Debug("connection ended", "err", err)
 	}
 }
@@ -246,6 +262,11 @@ func (s *Sidecar) register() error {
 	l, err := s.cfg.Home.Listen(base)
 	if err != nil {
 		return fmt.Errorf("sidecar: %w", err)
+	}
+	if id.Offer != nil { // clients of this machine do not ask the node, they look for it
+		if err := s.cfg.Home.KeepInterface(id.Fingerprint, id.Offer); err != nil {
+			s.log.Warn("clients of this machine cannot compare the interface", "err", err)
+		}
 	}
 	s.api = daemon.Serve(l, daemon.ServerConfig{Node: s.node.API(), Check: home.SameUser, Log: s.log})
 	return s.claim.Publish(home.Running{
@@ -333,7 +354,7 @@ func (s *Sidecar) close() error {
 	if s.claim != nil {
 		errs = append(errs, s.claim.Close())
 	}
-	if s.key != nil {
+	if s.key != nil && s.cfg.Key == nil {
 		errs = append(errs, s.key.Close())
 	}
 	return errors.Join(errs...)

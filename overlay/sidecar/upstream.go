@@ -10,10 +10,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cellnode/cellnode/internal/link"
 )
 
-// Hold is how long Dial waits for an upstream that is not there, so that a service can restart without a client noticing.
-const Hold = 2 * time.Second
+// Hold is how long Dial waits for an upstream that is not there, so that a service can restart without a client noticing. It
+// leaves time to say that it was in vain: clients wait 2 s for a Welcome.
+const Hold = link.PrepareTime - lastRetry
 
 // Waits between two tries of Dial.
 const (

@@ -17,16 +17,36 @@ func main() {
 	only := flag.String("rows", "", "play rows whose name contains this; empty: all")
 	budget := flag.Duration("for", time.Hour, "begin nothing after this long")
 	flag.Parse()
-	if err := study(*file, *seeds, *only, time.Now().Add(*budget)); err != nil {
+	p := plan{seeds: *seeds, file: *file, end: time.Now().Add(*budget), said: func(r result) {
+		fmt.Fprintf(os.Stderr, "%s, seed %d: %.1f s\n", r.Row, r.Seed, r.WallSeconds)
+	}}
+	for _, row := range rows() {
+		if strings.Contains(row.name, *only) {
+			p.rows = append(p.rows, row)
+		}
+	}
+	results, err := p.run()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "study:", err)
 		os.Exit(1)
 	}
+	table(os.Stdout, results)
 }
 
-func study(file string, seeds uint64, only string, end time.Time) error {
-	results, err := load(file)
+// plan is what a study is to play.
+type plan struct {
+	rows  []row
+	seeds uint64 // each row is to have
+	file  string
+	end   time.Time    // nothing begins after it
+	said  func(result) // called for each result as it comes; may be nil
+}
+
+// run plays what is missing in the file, and returns all that is there.
+func (p plan) run() ([]result, error) {
+	results, err := load(p.file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	type key struct {
 		row  string
@@ -36,22 +56,23 @@ func study(file string, seeds uint64, only string, end time.Time) error {
 	for _, r := range results {
 		done[key{r.Row, r.Seed}] = true
 	}
-	for seed := uint64(1); seed <= seeds; seed++ {
-		for _, row := range rows() {
-			if done[key{row.name, seed}] || !strings.Contains(row.name, only) || time.Now().After(end) {
+	for seed := uint64(1); seed <= p.seeds; seed++ {
+		for _, row := range p.rows {
+			if done[key{row.name, seed}] || time.Now().After(p.end) {
 				continue
 			}
 			r, err := play(row, seed)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			if err := store(file, r); err != nil {
-				return err
+			if err := store(p.file, r); err != nil {
+				return nil, err
 			}
-			fmt.Fprintf(os.Stderr, "%s, seed %d: %.1f s\n", row.name, seed, r.WallSeconds)
+			if p.said != nil {
+				p.said(r)
+			}
 			results = append(results, r)
 		}
 	}
-	table(os.Stdout, results)
-	return nil
+	return results, nil
 }

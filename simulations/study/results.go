@@ -25,11 +25,12 @@ type result struct {
 	Missed             int       // not gone, or not healed, in time
 	Expected           bool      // certificates against the living are part of the row, and not counted as false
 	False              int       // false certificates
-	FalseDeaths        int       // the living that were dropped from a list, counted by list
+	FalseDeaths        int       // the living that were dropped from a list although they could answer, counted by list
 	BytesPerNodeSecond float64   // payload, idle rows only
 	CertificateBytes   int
 	Heal               float64 // seconds until all agreed
 	ProbeRatio         float64 // liars' minute over an honest one
+	Readmit            float64 // seconds from a refutation until every honest member lists its author again, the longest
 	WallSeconds        float64
 }
 
@@ -39,19 +40,20 @@ func play(row row, seed uint64) (result, error) {
 	w := simulations.NewWorld(seed, gossip.WAN())
 	w.Links(50 * time.Millisecond)
 	w.Loss = row.loss
-	w.Begin(row.n)
-	if err := w.Agree(2 * time.Minute); err != nil {
-		return result{}, fmt.Errorf("%s, seed %d: %w", row.name, seed, err)
-	}
-	w.Run(20 * time.Second)
 	r := &run{World: w, n: row.n}
+	if row.strangers {
+		w.Begin(row.n)
+	} else {
+		w.Populate(row.n)
+		w.Run(20 * time.Second)
+	}
 	row.play(r)
 	r.Row, r.Seed = row.name, seed
 	r.InstanceDays = w.Now().Sub(simulations.Start).Hours() / 24 * float64(row.n)
 	if !r.Expected {
 		r.result.False = w.False
 	}
-	r.result.FalseDeaths, r.result.CertificateBytes = w.FalseDeaths, w.CertificateBytes
+	r.result.FalseDeaths, r.result.CertificateBytes = w.FalseDeaths-r.meant, w.CertificateBytes
 	r.WallSeconds = time.Since(wall).Seconds()
 	return r.result, nil
 }
@@ -96,8 +98,8 @@ func store(path string, r result) (err error) {
 
 // table writes all results as Markdown, one line a row.
 func table(out io.Writer, results []result) {
-	fmt.Fprintln(out, "| row | seeds | detection p50 / p99 / max | missed | false certificates, in instance-days | living dropped | B a node and second | certificate | heal, max | probes × honest |")
-	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(out, "| row | seeds | detection p50 / p99 / max | missed | false certificates, in instance-days | living dropped | B a node and second | certificate | heal, max | probes × honest | readmitted, max |")
+	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, row := range rows() {
 		var of []result
 		for _, r := range results {
@@ -114,12 +116,12 @@ func table(out io.Writer, results []result) {
 func line(name string, of []result) string {
 	var took []float64
 	var missed, wrong, dropped, size int
-	var days, bytes, heal, probes float64
+	var days, bytes, heal, probes, readmit float64
 	for _, r := range of {
 		took = append(took, r.Took...)
 		missed, wrong, dropped, size = missed+r.Missed, wrong+r.False, dropped+r.FalseDeaths, max(size, r.CertificateBytes)
 		days, bytes = days+r.InstanceDays, bytes+r.BytesPerNodeSecond/float64(len(of))
-		heal, probes = max(heal, r.Heal), max(probes, r.ProbeRatio)
+		heal, probes, readmit = max(heal, r.Heal), max(probes, r.ProbeRatio), max(readmit, r.Readmit)
 	}
 	falsehoods := fmt.Sprintf("%d in %.2f", wrong, days)
 	if of[0].Expected {
@@ -128,6 +130,7 @@ func line(name string, of []result) string {
 	return "| " + strings.Join([]string{
 		name, fmt.Sprint(len(of)), quantiles(took), fmt.Sprint(missed), falsehoods, fmt.Sprint(dropped),
 		unless0(bytes, "%.1f"), unless0(float64(size), "%.0f B"), unless0(heal, "%.1f s"), unless0(probes, "%.2f"),
+		unless0(readmit, "%.2f s"),
 	}, " | ") + " |"
 }
 

@@ -13,26 +13,35 @@ type row struct {
 	n    int
 	loss float64
 	play func(*run)
+	// strangers begin knowing one of them and nobody else, at the same moment. In all other rows the members know each
+	// other, and links and slots have had 20 s to settle.
+	strangers bool
 }
 
-// rows lists what the study measures, cheap ones first within a size.
+// rows lists what the study measures, by the size of the cell.
 func rows() []row {
 	var out []row
-	for _, n := range []int{64, 1000} {
-		for _, loss := range []float64{0, 0.05, 0.20, 0.40} {
-			out = append(out,
-				row{fmt.Sprintf("idle/%d/loss=%d%%", n, int(loss*100+0.5)), n, loss, (*run).idle},
-				row{fmt.Sprintf("one crash/%d/loss=%d%%", n, int(loss*100+0.5)), n, loss, func(r *run) { r.kills(5) }})
+	for _, n := range []int{64, 1000, 10000} {
+		add := func(what string, loss int, play func(*run)) {
+			out = append(out, row{name: fmt.Sprintf("%s, N=%d, loss %d %%", what, n, loss), n: n, loss: float64(loss) / 100, play: play})
+		}
+		for _, loss := range []int{0, 5, 20, 40} {
+			add("idle", loss, (*run).idle)
+			add("one crash", loss, func(r *run) { r.kills(5) })
 		}
 		for _, share := range []int{10, 30, 50} {
-			out = append(out, row{fmt.Sprintf("crash %d%%/%d", share, n), n, 0, func(r *run) { r.crash(n * share / 100) }})
+			add(fmt.Sprintf("%d %% crash", share), 0, func(r *run) { r.crash(n * share / 100) })
 		}
-		out = append(out,
-			row{fmt.Sprintf("partition 60 s/%d", n), n, 0, (*run).partition},
-			row{fmt.Sprintf("A hears B, not B A/%d", n), n, 0, (*run).oneWay},
-			row{fmt.Sprintf("a member pauses 1 s/%d", n), n, 0, (*run).pauses},
-			row{fmt.Sprintf("30%% restart in 10 s/%d", n), n, 0, (*run).restarts},
-			row{fmt.Sprintf("30%% liars/%d", n), n, 0, (*run).liars})
+		add("partition of 60 s", 0, (*run).partition)
+		add("A hears B, not B A", 0, (*run).oneWay)
+		add("a member pauses 1 s", 0, (*run).pauses)
+		add("30 % restart in 10 s", 0, (*run).restarts)
+		add("30 % lie", 0, (*run).liars)
+		add("all start at once", 0, (*run).start)
+		out[len(out)-1].strangers = true
+		for _, loss := range []int{5, 20} {
+			add("exposure", loss, (*run).exposure)
+		}
 	}
 	return out
 }
@@ -41,7 +50,15 @@ func rows() []row {
 type run struct {
 	*simulations.World
 	result
-	n int
+	n     int
+	meant int // of World.FalseDeaths: who was cut off, and so could not but be dropped
+}
+
+// meaning does something in which whoever is dropped is meant to be.
+func (r *run) meaning(do func()) {
+	before := r.World.FalseDeaths
+	do()
+	r.meant += r.World.FalseDeaths - before
 }
 
 const quiet = 60 * time.Second // measured idle time of a run
@@ -56,6 +73,15 @@ func (r *run) idle() {
 func (r *run) bytes(before uint64, d time.Duration) {
 	r.BytesPerNodeSecond = float64(r.Sum().Bytes-before) / float64(r.n) / d.Seconds()
 }
+
+// exposure lets nothing happen for long, so that whoever is taken for dead is taken so wrongly: 20 instance-days.
+func (r *run) exposure() {
+	const instanceDays = 20
+	r.Run(instanceDays * 24 * time.Hour / time.Duration(r.n))
+}
+
+// start times how long strangers need to know each other.
+func (r *run) start() { r.heal(2 * time.Minute) }
 
 // kills ends some members, one after the other, and restarts them.
 func (r *run) kills(count int) {
@@ -103,7 +129,7 @@ func (r *run) crash(count int) {
 // partition cuts the cell in two halves for a minute. The certificates of one half against the other are not false.
 func (r *run) partition() {
 	r.Cut = func(a, b *simulations.Node) bool { return (a.Index < r.n/2) != (b.Index < r.n/2) }
-	r.Run(time.Minute)
+	r.meaning(func() { r.Run(time.Minute) })
 	r.Cut, r.Expected = nil, true
 	r.heal(3 * time.Minute)
 }
@@ -148,7 +174,7 @@ func (r *run) restarts() {
 }
 
 // liars lets 30 % lie for a minute: a certificate against somebody each second, and each liar one small lie a second.
-// Probe traffic is compared with the same cell before.
+// Probe traffic is compared with the same cell before. Then honest members are cut off until the liars have them dropped.
 func (r *run) liars() {
 	probes := func() uint64 { return r.Sum("ping", "ack", "ask", "answer").Frames }
 	before := probes()
@@ -172,4 +198,29 @@ func (r *run) liars() {
 	}
 	r.ProbeRatio = float64(probes()-before) / float64(honest)
 	r.Expected = true // the liars' own certificates are meant to be false; what counts is who was dropped
+	r.readmissions(l)
+}
+
+// readmissions times how soon five members who were dropped are on every honest list again, and counts as missed who is not.
+func (r *run) readmissions(l *simulations.Liars) {
+	for _, n := range r.Nodes() {
+		if !l.Lies(n) && l.Doubters(n) > 0 {
+			r.Missed++
+		}
+	}
+	for count := 0; count < 5; {
+		victim := r.Node(r.Rand.IntN(r.n))
+		if l.Lies(victim) {
+			continue
+		}
+		count++
+		r.meaning(func() {
+			took, err := l.Readmission(victim, 2*time.Minute)
+			if err != nil {
+				r.Missed++
+			}
+			r.Readmit = max(r.Readmit, took.Seconds())
+		})
+		r.Run(10 * time.Second)
+	}
 }

@@ -458,6 +458,9 @@ func TestTheSameDeedsSucceedWithoutWalls(t *testing.T) {
 
 // As root, the tests are played again by an ordinary user, and both do so with other kinds of walls.
 func TestAllThatAsOthersAndWithLess(t *testing.T) {
+	if testing.Short() {
+		t.Skip("most tests of the package, many times")
+	}
 	if os.Geteuid() != 0 || os.Getenv(without) != "" {
 		t.Skip("is for root")
 	}

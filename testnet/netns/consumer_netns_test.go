@@ -52,11 +52,11 @@ func main() {
 `
 
 // echoCell is a git repository of a cell whose service has no dependencies.
-func echoCell(t *testing.T) string {
+func echoCell(t *testing.T, repository string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"Cell.toml": "[package]\nname = \"echo\"\nrepository = \"" + cellRepository + "\"\n[health]\nkind = \"tcp\"\n",
+		"Cell.toml": "[package]\nname = \"echo\"\nrepository = \"" + repository + "\"\n[health]\nkind = \"tcp\"\n",
 		"go.mod":    "module example.org/acme/echo\n\ngo 1.26\n",
 		"main.go":   echoService,
 	} {
@@ -75,10 +75,11 @@ func echoCell(t *testing.T) string {
 
 // consumer is a user of the cell at a host of its own, who has the command and entry points.
 type consumer struct {
-	l     *lab
-	host  *Host
-	home  string
-	entry []string
+	l      *lab
+	host   *Host
+	home   string
+	entry  []string
+	daemon string // CELL_DAEMON
 }
 
 func (l *lab) consumer(h *Host, entry ...string) *consumer {
@@ -87,7 +88,7 @@ func (l *lab) consumer(h *Host, entry ...string) *consumer {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return &consumer{l, h, home, entry}
+	return &consumer{l, h, home, entry, "off"}
 }
 
 // command is the real command as the consumer runs it. It ends with ctx.
@@ -95,7 +96,7 @@ func (c *consumer) command(ctx context.Context, args ...string) *exec.Cmd {
 	argv := slices.Concat(c.host.Prefix(), []string{os.Getenv(binary)}, args)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = c.home
-	cmd.Env = append(os.Environ(), "CELL_HOME="+c.home, "CELL_DAEMON=off", "CELL_MDNS=false", "CELL_PORT_MAPPING=false",
+	cmd.Env = append(os.Environ(), "CELL_HOME="+c.home, "CELL_DAEMON="+c.daemon, "CELL_MDNS=false", "CELL_PORT_MAPPING=false",
 		"CELL_BOOTSTRAP="+strings.Join(c.entry, ","), "QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING=true")
 	return cmd
 }

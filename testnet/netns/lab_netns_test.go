@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/testnet"
 )
 
@@ -44,7 +45,7 @@ func newLab(t *testing.T) *lab {
 		}
 	})
 	t.Setenv("XDG_RUNTIME_DIR", dir)
-	return &lab{t: t, wire: NewSwitch(1), dir: dir, cell: echoCell(t)}
+	return &lab{t: t, wire: NewSwitch(1), dir: dir, cell: echoCell(t, cellRepository)}
 }
 
 // network is an empty testnet. Nodes enter by those that are added to it before.
@@ -197,6 +198,17 @@ func peersOf(members []member) []string {
 // list is the instance's own list of the cell's members, as `cellnode peers` prints it.
 func (l *lab) list(m member) []string {
 	l.t.Helper()
+	var list []string
+	for _, m := range l.members(m) {
+		list = append(list, m.Peer)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// members is what an instance says of all members of its cell.
+func (l *lab) members(m member) []daemon.Member {
+	l.t.Helper()
 	c := m.Client()
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Second)
@@ -205,12 +217,9 @@ func (l *lab) list(m member) []string {
 	if err != nil {
 		l.t.Fatalf("node %d: %v", m.Index, err)
 	}
-	var list []string
+	var list []daemon.Member
 	for _, cell := range peers.Cells {
-		for _, m := range cell.Members {
-			list = append(list, m.Peer)
-		}
+		list = append(list, cell.Members...)
 	}
-	slices.Sort(list)
 	return list
 }

@@ -27,6 +27,7 @@ type Switch struct {
 	cut     func(from, to netip.Addr) bool // nil: nothing is
 	carried func(packet) bool              // nil: everything is
 	tally   Tally
+	bytes   map[netip.Addr]uint64
 }
 
 // Tally counts packets.
@@ -37,7 +38,7 @@ type Tally struct {
 
 // NewSwitch returns a Switch without ports. The seed decides which packets are lost.
 func NewSwitch(seed uint64) *Switch {
-	return &Switch{random: rand.New(rand.NewPCG(seed, 0)), owners: map[netip.Addr]*port{}}
+	return &Switch{random: rand.New(rand.NewPCG(seed, 0)), owners: map[netip.Addr]*port{}, bytes: map[netip.Addr]uint64{}}
 }
 
 // SetWeather changes the weather for packets from now on.
@@ -94,6 +95,13 @@ func (s *Switch) Tally() Tally {
 	return s.tally
 }
 
+// Bytes returns how many bytes have been sent to an address and from it, IP headers included.
+func (s *Switch) Bytes(a netip.Addr) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes[a]
+}
+
 // own gives an address to a port; disown takes it away again.
 func (s *Switch) own(a netip.Addr, p *port) {
 	s.mu.Lock()
@@ -120,6 +128,8 @@ func (s *Switch) forward(data []byte) {
 		return
 	}
 	s.tally.Sent++
+	s.bytes[p.from] += uint64(len(data))
+	s.bytes[p.to] += uint64(len(data))
 	if s.random.Float64() < s.weather.Loss {
 		s.tally.Lost++
 		return

@@ -16,7 +16,8 @@ import (
 // Cell is the repository and the tag that this package was generated from; client.Dial takes it as a name.
 const Cell = "cell-hub.acme.com/acme/exchange@v1.3.0"
 
-// Fingerprint names the interface that this package was generated from. An instance with another one is refused.
+// Fingerprint names the interface that this package was generated from. An instance with another one is used
+// if that only adds to this one, and else refused.
 const Fingerprint = "cbebd1e0cc36c3628a6a90e9d83a9aa590785e1b9cb578fb17408333d8d9672d"
 
 // Package client learns of the cell, so that a program that imports this package needs no Cell.toml where it runs.
@@ -27,6 +28,7 @@ func init() {
 		Tag:         "v1.3.0",
 		Git:         "https://cell-hub.acme.com/acme/exchange",
 		Fingerprint: Fingerprint,
+		Interface:   &client.Interface{Package: "github.com/cellnode/cellnode/examples/trader/exchange", Files: []string{"proto/exchange.proto"}},
 		Trust:       &client.Trust{Keys: []string{"ed25519:KfBpXlwd1+YVGdSzBPbaSaUi+a0A/Vqe/4j+J11S6dw"}, Threshold: 1, Version: 0},
 		MaxLatency:  500 * time.Millisecond,
 	})

@@ -33,6 +33,7 @@ const (
 	Op_OP_WATCH       Op = 3
 	Op_OP_PROBE       Op = 4
 	Op_OP_TRUST       Op = 5
+	Op_OP_INTERFACE   Op = 6
 )
 
 // Enum value maps for Op.
@@ -44,6 +45,7 @@ var (
 		3: "OP_WATCH",
 		4: "OP_PROBE",
 		5: "OP_TRUST",
+		6: "OP_INTERFACE",
 	}
 	Op_value = map[string]int32{
 		"OP_UNSPECIFIED": 0,
@@ -52,6 +54,7 @@ var (
 		"OP_WATCH":       3,
 		"OP_PROBE":       4,
 		"OP_TRUST":       5,
+		"OP_INTERFACE":   6,
 	}
 )
 
@@ -239,7 +242,7 @@ func (x *Hello) GetTrust() uint64 {
 }
 
 // Welcome answers a Hello. Behind CODE_OK follow: nothing (probe), Lists (list, watch), raw bytes (open), or the client
-// sends a List with nothing but trust and is answered by another Welcome (trust).
+// sends a List with nothing but trust and is answered by another Welcome (trust), or Parts (interface).
 type Welcome struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Code   Code                   `protobuf:"varint,1,opt,name=code,proto3,enum=cell.link.v1.Code" json:"code,omitempty"`
@@ -441,6 +444,60 @@ func (x *List) GetTrust() []byte {
 	return nil
 }
 
+// Part is a piece of the instance's interface, serialised as package manifest says (InterfaceSet).
+type Part struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// The next frame continues it.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Part) Reset() {
+	*x = Part{}
+	mi := &file_internal_link_linkpb_link_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Part) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Part) ProtoMessage() {}
+
+func (x *Part) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_linkpb_link_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Part.ProtoReflect.Descriptor instead.
+func (*Part) Descriptor() ([]byte, []int) {
+	return file_internal_link_linkpb_link_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Part) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Part) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type Member struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A signed instance record.
@@ -454,7 +511,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_internal_link_linkpb_link_proto_msgTypes[3]
+	mi := &file_internal_link_linkpb_link_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +523,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_linkpb_link_proto_msgTypes[3]
+	mi := &file_internal_link_linkpb_link_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +536,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_internal_link_linkpb_link_proto_rawDescGZIP(), []int{3}
+	return file_internal_link_linkpb_link_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Member) GetRecord() []byte {
@@ -518,7 +575,7 @@ type Gone struct {
 
 func (x *Gone) Reset() {
 	*x = Gone{}
-	mi := &file_internal_link_linkpb_link_proto_msgTypes[4]
+	mi := &file_internal_link_linkpb_link_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +587,7 @@ func (x *Gone) String() string {
 func (*Gone) ProtoMessage() {}
 
 func (x *Gone) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_linkpb_link_proto_msgTypes[4]
+	mi := &file_internal_link_linkpb_link_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +600,7 @@ func (x *Gone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Gone.ProtoReflect.Descriptor instead.
 func (*Gone) Descriptor() ([]byte, []int) {
-	return file_internal_link_linkpb_link_proto_rawDescGZIP(), []int{4}
+	return file_internal_link_linkpb_link_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Gone) GetPeer() []byte {
@@ -602,7 +659,10 @@ const file_internal_link_linkpb_link_proto_rawDesc = "" +
 	"\x04more\x18\x04 \x01(\bR\x04more\x12.\n" +
 	"\amembers\x18\x05 \x03(\v2\x14.cell.link.v1.MemberR\amembers\x12&\n" +
 	"\x04gone\x18\x06 \x03(\v2\x12.cell.link.v1.GoneR\x04gone\x12\x14\n" +
-	"\x05trust\x18\a \x01(\fR\x05trust\"Q\n" +
+	"\x05trust\x18\a \x01(\fR\x05trust\".\n" +
+	"\x04Part\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"Q\n" +
 	"\x06Member\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\fR\x06record\x12\x15\n" +
 	"\x06age_ms\x18\x02 \x01(\x04R\x05ageMs\x12\x18\n" +
@@ -611,14 +671,15 @@ const file_internal_link_linkpb_link_proto_rawDesc = "" +
 	"\x04peer\x18\x01 \x01(\fR\x04peer\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05leave\x18\x04 \x01(\fR\x05leave*\\\n" +
+	"\x05leave\x18\x04 \x01(\fR\x05leave*n\n" +
 	"\x02Op\x12\x12\n" +
 	"\x0eOP_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aOP_OPEN\x10\x01\x12\v\n" +
 	"\aOP_LIST\x10\x02\x12\f\n" +
 	"\bOP_WATCH\x10\x03\x12\f\n" +
 	"\bOP_PROBE\x10\x04\x12\f\n" +
-	"\bOP_TRUST\x10\x05*\xa2\x01\n" +
+	"\bOP_TRUST\x10\x05\x12\x10\n" +
+	"\fOP_INTERFACE\x10\x06*\xa2\x01\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aCODE_OK\x10\x01\x12\r\n" +
@@ -643,21 +704,22 @@ func file_internal_link_linkpb_link_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_link_linkpb_link_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_internal_link_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_internal_link_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_internal_link_linkpb_link_proto_goTypes = []any{
 	(Op)(0),         // 0: cell.link.v1.Op
 	(Code)(0),       // 1: cell.link.v1.Code
 	(*Hello)(nil),   // 2: cell.link.v1.Hello
 	(*Welcome)(nil), // 3: cell.link.v1.Welcome
 	(*List)(nil),    // 4: cell.link.v1.List
-	(*Member)(nil),  // 5: cell.link.v1.Member
-	(*Gone)(nil),    // 6: cell.link.v1.Gone
+	(*Part)(nil),    // 5: cell.link.v1.Part
+	(*Member)(nil),  // 6: cell.link.v1.Member
+	(*Gone)(nil),    // 7: cell.link.v1.Gone
 }
 var file_internal_link_linkpb_link_proto_depIdxs = []int32{
 	0, // 0: cell.link.v1.Hello.op:type_name -> cell.link.v1.Op
 	1, // 1: cell.link.v1.Welcome.code:type_name -> cell.link.v1.Code
-	5, // 2: cell.link.v1.List.members:type_name -> cell.link.v1.Member
-	6, // 3: cell.link.v1.List.gone:type_name -> cell.link.v1.Gone
+	6, // 2: cell.link.v1.List.members:type_name -> cell.link.v1.Member
+	7, // 3: cell.link.v1.List.gone:type_name -> cell.link.v1.Gone
 	4, // [4:4] is the sub-list for method output_type
 	4, // [4:4] is the sub-list for method input_type
 	4, // [4:4] is the sub-list for extension type_name
@@ -676,7 +738,7 @@ func file_internal_link_linkpb_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_link_linkpb_link_proto_rawDesc), len(file_internal_link_linkpb_link_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

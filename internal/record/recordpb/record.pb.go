@@ -209,7 +209,10 @@ type Instance struct {
 	Commit      []byte `protobuf:"bytes,10,opt,name=commit,proto3" json:"commit,omitempty"`
 	Fingerprint []byte `protobuf:"bytes,11,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	// A signed grant (domain cell/grant/v1), or empty in an open cell.
-	Grant         []byte `protobuf:"bytes,12,opt,name=grant,proto3" json:"grant,omitempty"`
+	Grant []byte `protobuf:"bytes,12,opt,name=grant,proto3" json:"grant,omitempty"`
+	// At most two multiaddrs of relays where the instance can be asked to open a direct path, binary, with /p2p and
+	// /p2p-circuit behind them.
+	Circuits      [][]byte `protobuf:"bytes,13,rep,name=circuits,proto3" json:"circuits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -324,6 +327,13 @@ func (x *Instance) GetFingerprint() []byte {
 func (x *Instance) GetGrant() []byte {
 	if x != nil {
 		return x.Grant
+	}
+	return nil
+}
+
+func (x *Instance) GetCircuits() [][]byte {
+	if x != nil {
+		return x.Circuits
 	}
 	return nil
 }
@@ -935,7 +945,7 @@ var File_internal_record_recordpb_record_proto protoreflect.FileDescriptor
 
 const file_internal_record_recordpb_record_proto_rawDesc = "" +
 	"\n" +
-	"%internal/record/recordpb/record.proto\x12\x0ecell.record.v1\"\xc9\x02\n" +
+	"%internal/record/recordpb/record.proto\x12\x0ecell.record.v1\"\xe5\x02\n" +
 	"\bInstance\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\fR\x04cell\x12\x12\n" +
 	"\x04peer\x18\x02 \x01(\fR\x04peer\x12 \n" +
@@ -949,7 +959,8 @@ const file_internal_record_recordpb_record_proto_rawDesc = "" +
 	"\x06commit\x18\n" +
 	" \x01(\fR\x06commit\x12 \n" +
 	"\vfingerprint\x18\v \x01(\fR\vfingerprint\x12\x14\n" +
-	"\x05grant\x18\f \x01(\fR\x05grant\"\xdb\x01\n" +
+	"\x05grant\x18\f \x01(\fR\x05grant\x12\x1a\n" +
+	"\bcircuits\x18\r \x03(\fR\bcircuits\"\xdb\x01\n" +
 	"\x05Grant\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\fR\x04cell\x12\x16\n" +
 	"\x06commit\x18\x02 \x01(\fR\x06commit\x12\x12\n" +
