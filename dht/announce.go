@@ -94,6 +94,9 @@ func (d *DHT) spread(ctx context.Context, key multihash.Multihash, seeds []peer.
 	var closestErr, regionErr error
 	puts := newFanout(d.host.ID(), write)
 	puts.to(seeds...)
+	if known := d.kad.RoutingTable().ListPeers(); len(known) <= d.cfg.bucket {
+		puts.to(known...) // so few are all among the closest; the look-up may wait long for one of them that has died
+	}
 	wg.Go(func() {
 		var peers []peer.ID
 		peers, closestErr = d.lookup(ctx, string(key))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 )
 
@@ -30,9 +31,15 @@ func (d *DHT) follow(ctx context.Context, sub event.Subscription) {
 			if !ok {
 				return
 			}
-			if _, isAddrs := e.(event.EvtLocalAddressesUpdated); isAddrs {
+			switch e := e.(type) {
+			case event.EvtLocalAddressesUpdated:
 				d.addrs.fire()
-			} else {
+			case event.EvtPeerConnectednessChanged:
+				d.table.nudge()
+				if e.Connectedness == network.Connected {
+					d.met.fire()
+				}
+			default:
 				d.table.nudge()
 			}
 		case <-ctx.Done():
