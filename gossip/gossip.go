@@ -144,7 +144,7 @@ func (g *Gossip) Leave(ctx context.Context) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if waiting := g.machine.Unconfirmed(); asked > 0 && waiting == asked {
+	if waiting := g.machine.Unconfirmed(); asked > 0 && waiting == asked && g.machine.Len() > 1 {
 		return ErrNotFlushed
 	}
 	return nil

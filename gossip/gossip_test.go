@@ -48,6 +48,45 @@ func TestLeaveIsSeenEverywhereWithinASecond(t *testing.T) {
 	})
 }
 
+func TestLeaveRightAfterTheFirstHelloIsSeen(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		stays, leaver := l.node(), l.node()
+		stays.gossip()
+		defer stays.stop()
+		leaver.gossip(stays)
+		watching, done := context.WithTimeout(t.Context(), 5*time.Second)
+		err := stays.Watch(watching, func(events []Event) {
+			if slices.ContainsFunc(events, func(e Event) bool { return e.Member.Record.Peer == leaver.host.ID() }) {
+				done()
+			}
+		})
+		if !errors.Is(err, context.Canceled) || len(stays.Members()) != 2 || len(leaver.Members()) != 1 {
+			t.Errorf("the newcomer is not listed, or its greeting is answered already: %v", err)
+		}
+		if err := leaver.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		leaver.stop()
+		if len(stays.Members()) != 1 {
+			t.Error("it is listed though it has left")
+		}
+	})
+}
+
+func TestLeaveDoesNotWaitLongForSomebodyWhoNeverAnswered(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		n, dead := l.node(), l.node()
+		dead.stop()
+		n.gossip(dead)
+		defer n.stop()
+		time.Sleep(100 * time.Millisecond)
+		start := time.Now()
+		if err := n.Leave(t.Context()); err != nil || time.Since(start) > leaveFlush {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+	})
+}
+
 func TestLeaveWithoutAnybodyReturnsAtOnce(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		n := l.node()

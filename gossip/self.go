@@ -87,7 +87,8 @@ func (m *Machine) SetState(now time.Time, s record.State) {
 }
 
 // Leave says goodbye: a signed record with State Leaving, final for this incarnation, and behind it a ping to each
-// neighbour, so that Unconfirmed can tell who has not read it yet. After Leave the machine does nothing more.
+// neighbour, so that Unconfirmed can tell who has not read it yet. Neighbours are also those who were greeted and have not
+// answered: they may list this member already. After Leave the machine does nothing more.
 func (m *Machine) Leave(now time.Time) {
 	m.enter(now)
 	defer m.leaveInput()
@@ -95,14 +96,13 @@ func (m *Machine) Leave(now time.Time) {
 		return
 	}
 	m.reissue(Version{m.own.Incarnation, m.own.Seq + 1}, func(in *record.Instance) { in.State = record.Leaving })
-	m.pushOwn(m.neighbours()...)
-	m.goodbye = make(map[peer.ID]uint64)
-	for _, id := range sorted(m.links) {
-		if l := m.links[id]; l.theirs {
-			m.pingID++
-			m.goodbye[id] = m.pingID
-			m.send(&Ping{ID: m.pingID}, id)
-		}
+	all := sorted(m.links)
+	m.pushOwn(all...)
+	m.goodbye = make(map[peer.ID]uint64, len(all))
+	for _, id := range all {
+		m.pingID++
+		m.goodbye[id] = m.pingID
+		m.send(&Ping{ID: m.pingID}, id)
 	}
 	m.left = true
 }
