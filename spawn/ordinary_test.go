@@ -31,7 +31,7 @@ func TestAllThatAsAnOrdinaryUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), own, "-test.v", "-test.timeout=8m",
-		"-test.run=OneMakesIt|Hostile|ACommandBuilds|Service|Serve|Stopping|Idle|Kill9|NoCell|Warm|Owner")
+		"-test.run=OneMakesIt|Hostile|ACommandBuilds|Service|Serve|Stopping|Idle|Kill9|NoCell|Warm|Owner|Twenty|ASlowStart|WhatFails|Fifteen")
 	cmd.Dir = dir
 	cmd.Env = []string{"TMPDIR=" + dir, "HOME=" + dir, "PATH=" + os.Getenv("PATH"), "SPAWN_TEST_OWNER=" + os.Getenv("SPAWN_TEST_OWNER")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}

@@ -67,6 +67,7 @@ type Started struct {
 	Ran       bool     // it ran already
 	BuildTime time.Duration
 	StartTime time.Duration
+	Steps     []Step // of both, in order
 }
 
 // ErrOwnerClosed is returned by calls to an Owner that has been closed, and by those that are waiting then.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -188,20 +189,20 @@ func TestHostileRepositoriesAreContained(t *testing.T) {
 		step, text string
 	}{
 		{"no module", map[string]string{"Cell.toml": cellToml}, "modules", "no go.mod"},
-		{"cgo", goFiles("go 1.26\n", "package main\n\n// #cgo CFLAGS: -fplugin=./evil.so\nimport \"C\"\n\nfunc main() {}\n"), "compile", ""},
+		{"cgo", goFiles("go 1.26\n", "package main\n\n// #cgo CFLAGS: -fplugin=./evil.so\nimport \"C\"\n\nfunc main() {}\n"), "compile", "build constraints exclude all Go files"},
 		{"newer go", goFiles("go 1.99\n", program), "compile", "1.99"},
-		{"replace to outside", goFiles("go 1.26\n\nrequire example.org/x v1.0.0\n\nreplace example.org/x => "+filepath.Dir(secret)+"\n", "package main\n\nimport _ \"example.org/x\"\n\nfunc main() {}\n"), "", ""},
-		{"linked vendor", goFiles("go 1.26\n\nrequire example.org/x v1.0.0\n", "package main\n\nimport _ \"example.org/x\"\n\nfunc main() {}\n", "vendor", "-> "+filepath.Dir(secret)), "modules", ""},
-		{"linked source", goFiles("go 1.26\n", "-> "+secret), "compile", ""},
+		{"replace to outside", goFiles("go 1.26\n\nrequire example.org/x v1.0.0\n\nreplace example.org/x => "+filepath.Dir(secret)+"\n", "package main\n\nimport _ \"example.org/x\"\n\nfunc main() {}\n"), "modules", "(no such file|permission denied)"},
+		{"linked vendor", goFiles("go 1.26\n\nrequire example.org/x v1.0.0\n", "package main\n\nimport _ \"example.org/x\"\n\nfunc main() {}\n", "vendor", "-> "+filepath.Dir(secret)), "modules", "module lookup disabled by GOPROXY=off"},
+		{"linked source", goFiles("go 1.26\n", "-> "+secret), "compile", "no Go files in its root"},
 		{"embedded secret", goFiles("go 1.26\n", "package main\n\nimport _ \"embed\"\n\n//go:embed secret\nvar s string\n\nfunc main() { println(s) }\n", "secret", "-> "+secret), "compile", "secret"},
-		{"reads home", command("cat " + secret + " >bin\n"), "compile", ""},
-		{"writes outside", command("echo x >" + secret + "2 && cp build.sh bin\n"), "compile", ""},
-		{"network", command("bash -c 'exec 3<>/dev/tcp/127.0.0.1/" + port + "' && cp build.sh bin\n"), "compile", ""},
+		{"reads home", command("cat " + secret + " >bin\n"), "compile", "secret: (No such file|Permission denied)"},
+		{"writes outside", command("echo x >" + secret + "2 && cp build.sh bin\n"), "compile", "cannot create .*secret2"},
+		{"network", command("bash -c 'exec 3<>/dev/tcp/127.0.0.1/" + port + "' && cp build.sh bin\n"), "compile", "/dev/tcp/.*: (Operation not permitted|Permission denied|Network is unreachable)"},
 		{"output is a link", command("ln -s " + secret + " bin\n"), "compile", "output bin"},
 		{"no output", command("true\n"), "compile", "output bin"},
-		{"fork bomb", command("i=0; while [ $i -lt 10000 ]; do sleep 1000 & i=$((i+1)); done; cp build.sh bin\n"), "compile", ""},
-		{"10 GiB of memory", command("head -c 10737418240 /dev/zero | tail >/dev/null || exit 3; cp build.sh bin\n"), "compile", ""},
-		{"10 GiB of disk", command("for i in 1 2 3 4 5 6 7 8 9; do head -c 1200000000 /dev/zero >big$i || exit 3; done; cp build.sh bin\n"), "compile", ""},
+		{"fork bomb", command("i=0; while [ $i -lt 10000 ]; do sleep 1000 & i=$((i+1)); done; cp build.sh bin\n"), "compile", "Cannot fork"},
+		{"10 GiB of memory", command("head -c 10737418240 /dev/zero | tail >/dev/null || exit 3; cp build.sh bin\n"), "compile", "(more memory than it may|memory exhausted|Cannot allocate)"},
+		{"10 GiB of disk", command("for i in 1 2 3 4 5 6 7 8 9; do head -c 1200000000 /dev/zero >big$i || exit 3; done; cp build.sh bin\n"), "compile", "(No space left on device|File too large)"},
 		{"endless", command("while :; do :; done\n"), "compile", "took longer than"},
 	}
 	for _, c := range cases {
@@ -227,8 +228,8 @@ func wantBuildError(t *testing.T, r *Ribosome, recipe Recipe, step, text string)
 	t.Helper()
 	a, err := r.Build(t.Context(), recipe)
 	var failed *BuildError
-	if !errors.As(err, &failed) || step != "" && failed.Step != step || !strings.Contains(err.Error(), text) {
-		t.Fatalf("got %+v, %v; want a BuildError of %s with %q", a, err, step, text)
+	if !errors.As(err, &failed) || failed.Step != step || !regexp.MustCompile(text).MatchString(err.Error()) {
+		t.Fatalf("got %+v, %v; want a BuildError of %s like %q", a, err, step, text)
 	}
 	t.Log(err)
 	list, err := r.cfg.Cache.List()

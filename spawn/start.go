@@ -95,6 +95,10 @@ func (c *Capsid) box(scratch string, ready *os.File) sandbox.Box {
 		Network: wants.Network == "host", Port: c.place.port,
 		Limits: sandbox.Limits{Memory: int64(wants.MemoryMB) << 20, CPUs: wants.CPUs, Pids: wants.Pids},
 		Open:   c.cfg.Open, Ready: ready, Stdout: both, Stderr: both,
+		Denied: func(what string) {
+			c.cfg.Log.Warn("the sandbox denied the service something", "cell", c.cfg.Cell.String(), "what", what)
+			_, _ = io.WriteString(both, denial(what)) // neither of both fails
+		},
 	}
 	if c.place.dir != "" {
 		b.Sockets = []string{c.place.dir}

@@ -63,6 +63,12 @@ type Box struct {
 	Limits Limits
 	Open   bool // no walls: no namespaces, Landlock or seccomp. Limits and the clean end stay
 
+	// Denied is told what the program was refused, in a few words; each kind once, 64 kinds at most, and never after
+	// Process.Done is closed. It is called from one goroutine at a time, while the program waits, and must be quick. What is
+	// told is what the filter of calls refuses (Linux 5.0), and processes beyond the limit of a cgroup; files out of sight
+	// do not exist for the program, and what Landlock refuses only the kernel's own audit knows. Nil: nobody asks.
+	Denied func(what string)
+
 	Ready          *os.File  // becomes the program's descriptor 3; stays the caller's. Nil: there is none
 	Stdout, Stderr io.Writer // nil: thrown away
 }

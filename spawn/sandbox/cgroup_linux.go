@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -181,6 +182,18 @@ func (g *cgroup) outOfMemory() bool {
 		}
 	}
 	return false
+}
+
+// refusedProcesses is how often the group was full.
+func (g *cgroup) refusedProcesses() int {
+	data, _ := os.ReadFile(filepath.Join(cmp.Or(g.dirs["pids"], g.dirs[""]), "pids.events"))
+	for line := range bytes.Lines(data) {
+		if count, ok := bytes.CutPrefix(line, []byte("max ")); ok {
+			n, _ := strconv.Atoi(string(bytes.TrimSpace(count)))
+			return n
+		}
+	}
+	return 0
 }
 
 // removePatience bounds the wait for the kernel to forget the last process of a group.

@@ -70,6 +70,15 @@ var deeds = map[string]func(arg string) (string, error){
 		_, err := unix.Socket(domain, kind, protocol)
 		return "", err
 	},
+	"sockets": func(arg string) (string, error) { // of families that there are not, each another one
+		most, _ := strconv.Atoi(arg)
+		for n := range most {
+			if _, err := unix.Socket(100+n, unix.SOCK_RAW, 0); !errors.Is(err, unix.EPERM) {
+				return "", fmt.Errorf("socket %d: %w", n, err)
+			}
+		}
+		return arg, nil
+	},
 	"fastopen": func(address string) (string, error) { // TCP without connect(2)
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 		if err != nil {

@@ -28,9 +28,9 @@ func Init() {
 		return
 	}
 	runtime.LockOSThread() // for good: what this thread gives up is what the program does not have
-	i := &boxInit{answers: json.NewEncoder(os.NewFile(answerFD, "answer"))}
+	i := &boxInit{answers: json.NewEncoder(os.NewFile(answerFD, "answer")), listener: -1}
 	if err := i.run(); err != nil {
-		_ = i.answers.Encode(answer{Error: strings.Join(strings.Fields(err.Error()), " ")})
+		_ = i.say(answer{Error: strings.Join(strings.Fields(err.Error()), " ")})
 		os.Exit(exitSetup)
 	}
 	os.Exit(0)
@@ -38,13 +38,36 @@ func Init() {
 
 // boxInit is the first process of a box.
 type boxInit struct {
-	order   order
-	control *bufio.Reader
-	answers *json.Encoder
-	pid     int // of the program
+	order    order
+	control  *bufio.Reader
+	listener int // where the kernel asks about refused calls; -1: it does not
+	pid      int // of the program
 
-	mu     sync.Mutex
-	reason string // why we have ended it
+	mu      sync.Mutex
+	answers *json.Encoder
+	reason  string // why we have ended it
+}
+
+// say tells the owner.
+func (i *boxInit) say(a answer) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.answers.Encode(a)
+}
+
+// maxDenied bounds how many different denials of a program are told: a program could make up others for ever.
+const maxDenied = 64
+
+// tellDenied tells the owner of what the program is refused, each kind once.
+func (i *boxInit) tellDenied() {
+	known := make(map[string]bool)
+	tellDenied(i.listener, func(call string) {
+		if known[call] || len(known) == maxDenied {
+			return
+		}
+		known[call] = true
+		_ = i.say(answer{Denied: call}) // without an owner everything ends
+	})
 }
 
 func (i *boxInit) run() error {
@@ -60,12 +83,15 @@ func (i *boxInit) run() error {
 		return err
 	}
 	if i.order.Probe {
-		return i.answers.Encode(answer{Started: true})
+		return i.say(answer{Started: true})
+	}
+	if i.listener >= 0 {
+		go i.tellDenied()
 	}
 	if err := i.start(); err != nil {
 		return err
 	}
-	if err := i.answers.Encode(answer{Started: true}); err != nil {
+	if err := i.say(answer{Started: true}); err != nil {
 		return err
 	}
 	go i.obey()
@@ -142,7 +168,9 @@ func (i *boxInit) shut() error {
 		}
 	}
 	if o.Layers.Seccomp {
-		return filterCalls(o.Box.Network, o.Box.Port)
+		var err error
+		i.listener, err = filterCalls(o.Box.Network, o.Box.Port, o.Box.TellDenied)
+		return err
 	}
 	return nil
 }
@@ -277,7 +305,7 @@ func (i *boxInit) finish(status Status) error {
 			return err
 		}
 	}
-	return i.answers.Encode(answer{Status: status})
+	return i.say(answer{Status: status})
 }
 
 // collect copies one file out. No link is followed anywhere on its path: without mounts of its own the program could

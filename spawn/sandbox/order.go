@@ -19,6 +19,7 @@ type plain struct {
 	Dir, Scratch, Copy, Collect            string
 	Read, Write, Sockets, Layered, Devices []string
 	Network, Open, HasReady, HasCollect    bool
+	TellDenied                             bool
 	Port                                   uint16
 	CollectMax                             int64
 	Limits                                 Limits
@@ -31,8 +32,10 @@ type bind struct {
 	Device   bool
 }
 
-// answer is what init tells the owner, one JSON object a line: once when the program has started, and once at the end.
+// answer is what init tells the owner, one JSON object a line: once when the program has started, and once at the end; and
+// whenever the program was refused something, which may be before the first of these.
 type answer struct {
+	Denied  string `json:"denied,omitempty"`
 	Started bool   `json:"started,omitempty"`
 	Error   string `json:"error,omitempty"`
 	Status  Status `json:"status"`

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,8 +23,16 @@ const patience = 30 * time.Second
 // play runs one deed in a box and returns what it said.
 func play(t *testing.T, box Box, deed string) (said string, status Status) {
 	t.Helper()
+	said, status, _ = playTold(t, box, deed)
+	return said, status
+}
+
+// playTold is play, and returns what the sandbox told of denials, too.
+func playTold(t *testing.T, box Box, deed string) (said string, status Status, told []string) {
+	t.Helper()
 	var out bytes.Buffer
 	box = outfit(t, box)
+	box.Denied = func(what string) { told = append(told, what) }
 	box.Env = append(box.Env, guest+"="+deed)
 	box.Stdout, box.Stderr = &out, &out
 	p, err := Start(t.Context(), box)
@@ -40,7 +49,7 @@ func play(t *testing.T, box Box, deed string) (said string, status Status) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(out.String()), status
+	return strings.TrimSpace(out.String()), status, told
 }
 
 // outfit gives a box the test binary as its program, with the libraries of a dynamic one.
@@ -200,6 +209,41 @@ func TestTheKernelIsOutOfReach(t *testing.T) {
 		if said, _ := play(t, Box{}, deed); !strings.HasPrefix(said, "denied") || !strings.Contains(said, want) {
 			t.Errorf("%s: %s, want %s", deed, said, want)
 		}
+	}
+}
+
+func TestWhatIsRefusedIsTold(t *testing.T) {
+	if !Probe().Seccomp || !canTell() {
+		t.Skip("no seccomp, or a kernel that does not ask")
+	}
+	for deed, want := range map[string]string{
+		"ptrace": "ptrace", "mount": "mount", "unshare": "unshare", "keyctl": "keyctl", "bpf": "bpf", "tiocsti": "ioctl TIOCSTI",
+		"socket 2 1 262": "socket(IPv4, stream, mptcp)", "socket 2 2 0": "socket(IPv4, datagram, default)", "socket 17 3 0": "socket(packet, raw, default)",
+		"socket 10 3 58": "socket(IPv6, raw, 58)", "socket 16 3 0": "socket(netlink, raw, default)", "socket 40 1 0": "socket(vsock, stream, default)",
+		"socket 38 5 0": "socket(alg, seqpacket, default)",
+	} {
+		if said, _, told := playTold(t, Box{}, deed); !slices.Equal(told, []string{want}) {
+			t.Errorf("%s: %s; told of %q, want %q", deed, said, told, want)
+		}
+	}
+	if said, _, told := playTold(t, Box{}, "nothing"); len(told) != 0 {
+		t.Errorf("nothing: %s; told of %q", said, told)
+	}
+	if Probe().Cgroup > 0 {
+		if said, _, told := playTold(t, Box{Limits: Limits{Pids: 40}}, "forks 10000"); len(told) != 1 || !strings.HasPrefix(told[0], "processes and threads beyond 40") {
+			t.Errorf("forks: %s; told of %q", said, told)
+		}
+	}
+}
+
+// A program that tries without end neither fills the owner's log nor holds itself up for long.
+func TestEachKindOfRefusalIsToldOnce(t *testing.T) {
+	if !Probe().Seccomp || !canTell() {
+		t.Skip("no seccomp, or a kernel that does not ask")
+	}
+	said, status, told := playTold(t, Box{}, "sockets 20000")
+	if said != "done 20000" || !status.OK() || len(told) != maxDenied {
+		t.Errorf("%s, %s; told of %d kinds", said, status, len(told))
 	}
 }
 

@@ -4,6 +4,11 @@ import "golang.org/x/sys/unix"
 
 const auditArch = unix.AUDIT_ARCH_X86_64
 
-var refusedHere = []uintptr{
-	unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT, unix.SYS_USELIB, unix.SYS__SYSCTL, unix.SYS_CREATE_MODULE,
+var refusedHere = []named{
+	{unix.SYS_IOPL, "iopl"},
+	{unix.SYS_IOPERM, "ioperm"},
+	{unix.SYS_MODIFY_LDT, "modify_ldt"},
+	{unix.SYS_USELIB, "uselib"},
+	{unix.SYS__SYSCTL, "_sysctl"},
+	{unix.SYS_CREATE_MODULE, "create_module"},
 }

@@ -12,9 +12,9 @@ import (
 
 // verdict runs the filter for one call, as the kernel would; the kernel reads struct seccomp_data in its own byte order
 // and the machine of package bpf in the network's.
-func verdict(t *testing.T, network bool, port uint16, arch uint32, call uintptr, args ...uint32) uint32 {
+func verdict(t *testing.T, network bool, port uint16, told bool, arch uint32, call uintptr, args ...uint32) uint32 {
 	t.Helper()
-	raw, err := assemble(network, port)
+	raw, err := assemble(network, port, told)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,8 +91,15 @@ func TestTheFilterAnswersEachCallAsItShould(t *testing.T) {
 		if arch == 0 {
 			arch = auditArch
 		}
-		if got := verdict(t, c.network, c.port, arch, c.call, c.args...); got != c.want {
+		if got := verdict(t, c.network, c.port, false, arch, c.call, c.args...); got != c.want {
 			t.Errorf("%s: got %#x, want %#x", c.what, got, c.want)
+		}
+		want := c.want
+		if want == eperm {
+			want = unix.SECCOMP_RET_USER_NOTIF
+		}
+		if got := verdict(t, c.network, c.port, true, arch, c.call, c.args...); got != want {
+			t.Errorf("%s, where denials are told: got %#x, want %#x", c.what, got, want)
 		}
 	}
 }

@@ -97,7 +97,7 @@ func (b Box) plain() plain {
 	return plain{
 		Args: b.Args, Env: b.Env, Dir: b.dir(), Scratch: b.Scratch, Copy: b.Copy, Collect: b.Collect,
 		Read: read, Write: b.Write, Sockets: b.Sockets, Layered: b.Layered, Devices: devices,
-		Network: b.Network, Open: b.Open, HasReady: b.Ready != nil, HasCollect: b.Collect != "",
+		Network: b.Network, Open: b.Open, HasReady: b.Ready != nil, HasCollect: b.Collect != "", TellDenied: b.Denied != nil,
 		Port: b.Port, CollectMax: b.CollectMax, Limits: b.Limits,
 	}
 }
@@ -240,13 +240,18 @@ func (l *launching) run(ctx context.Context) error {
 func (l *launching) listen(answers chan<- answer) {
 	defer close(answers)
 	decoder := json.NewDecoder(io.LimitReader(l.status, 64<<10))
-	for range cap(answers) {
+	for said := 0; said < cap(answers); {
 		var a answer
 		if err := decoder.Decode(&a); err != nil {
 			answers <- answer{Error: "its init ended without a word", Status: Status{Code: -1, Reason: ReasonOwner}}
 			return
 		}
+		if a.Denied != "" {
+			l.box.Denied(a.Denied)
+			continue
+		}
 		answers <- a
+		said++
 	}
 }
 
@@ -261,6 +266,9 @@ func (l *launching) end(answers <-chan answer) {
 	if l.group != nil {
 		if l.group.outOfMemory() && !a.Status.OK() {
 			l.p.status.Reason = ReasonMemory
+		}
+		if n := l.group.refusedProcesses(); n > 0 && l.box.Denied != nil {
+			l.box.Denied(fmt.Sprintf("processes and threads beyond %d (refused %d ×)", l.box.Limits.Pids, n))
 		}
 		l.group.remove()
 	}
