@@ -13,10 +13,6 @@ import (
 	"github.com/cellnode/cellnode/spawn"
 )
 
-// spawnedIdle is how long a service that the machine's node has started stays when nobody is connected to it. Who needs it
-// again starts it again, with what is in the cache.
-const spawnedIdle = 10 * time.Minute
-
 // spawner is what the machine's node starts cells with.
 type spawner struct{ owner *spawn.Owner }
 
@@ -34,7 +30,14 @@ func newSpawner(dir *home.Dir, above home.Layer, log *slog.Logger) (*spawner, er
 	if err != nil {
 		return nil, err
 	}
-	owner, err := spawn.NewOwner(spawn.OwnerConfig{Home: dir, Cache: cache, Source: src, API: api, IdleExit: spawnedIdle, Sharer: &sharer{dir, src, []home.Layer{above}, log}, Log: log})
+	settings, err := dir.Config(above)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := spawn.NewOwner(spawn.OwnerConfig{
+		Home: dir, Cache: cache, Source: src, API: api, IdleExit: time.Duration(settings.SpawnIdle) * time.Second,
+		Sharer: &sharer{dir, src, []home.Layer{above}, log}, Log: log,
+	})
 	return &spawner{owner}, err
 }
 
@@ -51,6 +54,9 @@ func (s *spawner) Spawn(ctx context.Context, q daemon.SpawnQuery, progress func(
 	out := daemon.Spawned{
 		Name: started.Name, Cell: started.Cell, Commit: started.Commit, Fingerprint: started.Fingerprint, Peer: started.Peer, Socket: started.Socket,
 		Ran: started.Ran, Hit: started.Binary.Hit, BuildMillis: millis(started.BuildTime), StartMillis: millis(started.StartTime),
+	}
+	for _, s := range started.Steps {
+		out.Steps = append(out.Steps, daemon.Step{Name: s.Name, Millis: millis(s.Took)})
 	}
 	if started.Spawned != nil {
 		out.SHA256, out.Sandbox, out.Signed = started.Spawned.SHA256, started.Spawned.Sandbox, started.Spawned.Signed

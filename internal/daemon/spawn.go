@@ -46,6 +46,13 @@ type Spawned struct {
 	Signed      bool    `json:"signed"`   // the binary is of its publishers' making
 	BuildMillis float64 `json:"build_ms"` // a look into the cache, or the build
 	StartMillis float64 `json:"start_ms"` // from the start to being ready
+	Steps       []Step  `json:"steps,omitempty"`
+}
+
+// Step is a part of a build and start: fetch, modules, library, compile, start.
+type Step struct {
+	Name   string  `json:"step"`
+	Millis float64 `json:"ms"`
 }
 
 // spawnEvent is a line of the answer to a SpawnQuery; the last one has Spawned or Error.

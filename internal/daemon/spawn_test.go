@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ func (f fakeSpawner) Stop(_ context.Context, peer string) error { return f.stop(
 
 func TestASpawnTellsItsStepsAndItsEnd(t *testing.T) {
 	want := SpawnQuery{Repository: "https://git.acme.com/exchange", Tag: "v1", Commit: "c0ffee", Path: "/src", NoSandbox: true, Binary: "rebuild", Share: true, ReadyMillis: 7}
+	answer := Spawned{Name: "exchange", Peer: "12D3KooW", Socket: "/run/s", Steps: []Step{{"fetch", 12.5}, {"build", 7}}}
 	var fail error
 	_, c := serve(t, ServerConfig{Spawner: fakeSpawner{spawn: func(_ context.Context, q SpawnQuery, progress func(string)) (Spawned, error) {
 		if q != want {
@@ -30,11 +32,11 @@ func TestASpawnTellsItsStepsAndItsEnd(t *testing.T) {
 		}
 		progress("fetch")
 		progress("build")
-		return Spawned{Name: "exchange", Peer: "12D3KooW", Socket: "/run/s"}, fail
+		return answer, fail
 	}}})
 	var steps []string
 	got, err := c.Spawn(t.Context(), want, func(step string) { steps = append(steps, step) })
-	if err != nil || got != (Spawned{Name: "exchange", Peer: "12D3KooW", Socket: "/run/s"}) || !slices.Equal(steps, []string{"fetch", "build"}) {
+	if err != nil || !reflect.DeepEqual(got, answer) || !slices.Equal(steps, []string{"fetch", "build"}) {
 		t.Errorf("%+v after %q: %v", got, steps, err)
 	}
 	fail = &Error{Message: "spawn: no sandbox here", Code: 3}

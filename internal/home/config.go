@@ -22,6 +22,9 @@ const (
 	minConnections     = 16 // gossip and DHT neighbours of a small network
 	maxConnections     = 1 << 20
 	defaultConnections = 192
+
+	maxSpawnIdle     = 30 * 24 * 60 * 60 // seconds
+	defaultSpawnIdle = 10 * 60
 )
 
 // DHT says which rendezvous network a node is part of.
@@ -43,10 +46,11 @@ type Config struct {
 	MDNS        bool     // find and be found on the local network; default true
 	PortMapping bool     // ask the router for a port (UPnP, NAT-PMP); default true
 	Connections int      // libp2p connections to grow to before idle ones are closed; default 192, at least 16
+	SpawnIdle   int      // seconds that a service which the node has started stays when nobody is connected; 0: for good; default 600
 }
 
 func defaults() Config {
-	return Config{Listen: DefaultListen(), DHT: DHTOn, MDNS: true, PortMapping: true, Connections: defaultConnections}
+	return Config{Listen: DefaultListen(), DHT: DHTOn, MDNS: true, PortMapping: true, Connections: defaultConnections, SpawnIdle: defaultSpawnIdle}
 }
 
 // DefaultListen is UDP 40000 for everything and TCP 40000 for the direct path, on every address of the machine.

@@ -34,6 +34,7 @@ func TestConfigIsReadWhateverTheOrderOfItsKeys(t *testing.T) {
 		`mdns = false`,
 		`port_mapping = false`,
 		`connections = 64`,
+		`spawn_idle_s = 0`,
 	}
 	want := Config{
 		Bootstrap: []string{addrA, "git.example.org/net/entry@v1", addrB},
@@ -99,7 +100,7 @@ func TestEnvironmentStandsInForTheFile(t *testing.T) {
 func TestBadConfigIsOneClearLine(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{`bootsrap = []`, "config.toml: bootsrap is not a known key; did you mean bootstrap?"},
-		{`color = "red"`, "color is not a known key; known are advertise, bootstrap, connections, dht, listen, mdns, port_mapping"},
+		{`color = "red"`, "color is not a known key; known are advertise, bootstrap, connections, dht, listen, mdns, port_mapping, spawn_idle_s"},
 		{"[dht]\nmode = 1", `dht is map[mode:1]: write true, false or "amino"`},
 		{"mdns = true\nlisten = [", "config.toml:2: "},
 		{`bootstrap = "x"`, "bootstrap is x: write an array"},
@@ -118,6 +119,7 @@ func TestBadConfigIsOneClearLine(t *testing.T) {
 		{`dht = "on"`, `write true, false or "amino"`},
 		{`connections = 3`, "connections is 3: write a number from 16 to"},
 		{`connections = "many"`, "connections is many: write a number"},
+		{`spawn_idle_s = -1`, "spawn_idle_s is -1: write a number from 0 to"},
 		{`mdns = 1`, "mdns is 1: write true or false"},
 	}
 	for _, tt := range tests {

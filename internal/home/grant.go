@@ -6,6 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+
+	"github.com/cellnode/cellnode/manifest"
 )
 
 // maxGrantFile bounds a grant file, in bytes; one of two grants holds some 800.
@@ -30,6 +34,30 @@ func (d *Dir) Grant(name string) (string, error) {
 
 // GrantPath is where the grant of an identity lies.
 func (d *Dir) GrantPath(name string) string { return d.Path("keys", name+".grant") }
+
+// SaveGrant puts a grant there, in place of the one that there is.
+func (d *Dir) SaveGrant(name, text string) error {
+	return manifest.WriteFile(d.GrantPath(name), []byte(text+"\n"), 0o600)
+}
+
+// issuerName is the key by which a machine may grant.
+const issuerName = "issuer"
+
+// IssuePath is where the grant lies by which this machine's keys/issuer may grant to instances of a service of this name.
+func (d *Dir) IssuePath(name string) string { return d.Path("keys", name+".issue") }
+
+// Issuer returns that key and the text of that grant; without a file at IssuePath it returns nil.
+func (d *Dir) Issuer(name string) (crypto.PrivKey, string, error) {
+	text, err := readGrant(d.IssuePath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, "", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	key, err := ReadKey(d.Path("keys", issuerName))
+	return key, text, err
+}
 
 func readGrant(path string) (string, error) {
 	info, err := os.Stat(path)

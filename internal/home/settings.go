@@ -53,6 +53,11 @@ var settings = []Setting{
 		func(c *Config, v any) error { return setNumber(&c.Connections, v, minConnections, maxConnections) },
 		func(c *Config) any { return c.Connections },
 	},
+	{
+		"spawn_idle_s", false,
+		func(c *Config, v any) error { return setNumber(&c.SpawnIdle, v, 0, maxSpawnIdle) },
+		func(c *Config) any { return c.SpawnIdle },
+	},
 }
 
 // Settings lists the keys of config.toml.

@@ -28,6 +28,7 @@ func TestEachValueSaysWhereItComesFrom(t *testing.T) {
 		{"mdns", false, d.ConfigPath()},
 		{"port_mapping", false, "CELL_PORT_MAPPING"},
 		{"connections", 32, d.ConfigPath()},
+		{"spawn_idle_s", 600, "default"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -61,6 +61,9 @@ type Grant struct {
 	Issuer              peer.ID // who signed it; SignGrant and OpenGrants fill it
 }
 
+// Valid is for how long it was made.
+func (g *Grant) Valid() time.Duration { return g.NotAfter.Sub(g.NotBefore) }
+
 // Grants is a chain: the holder's own grant first, then the one by which its signer may issue, if that is no publisher.
 // Its bytes travel in Instance.Grant.
 type Grants struct {
@@ -224,7 +227,7 @@ func grantOf(msg *recordpb.Grant) (*Grant, error) {
 	if slices.Contains(g.Capabilities, Issue) {
 		longest = MaxIssue
 	}
-	switch valid := g.NotAfter.Sub(g.NotBefore); {
+	switch valid := g.Valid(); {
 	case len(msg.Commit) != 0 && len(msg.Commit) != 20 && len(msg.Commit) != 32:
 		return nil, refuse(CodePayload, "grant: a commit has 20 or 32 bytes, not %d", len(msg.Commit))
 	case len(g.Capabilities) == 0:

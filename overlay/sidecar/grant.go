@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -15,6 +17,7 @@ import (
 const (
 	grantLook = 10 * time.Second   // between two looks at the grant's file
 	grantSoon = 3 * 24 * time.Hour // before the end of a grant its operator is told, or halfway where it is shorter
+	issuedFor = 24 * time.Hour     // how long a grant of this machine's own issuer is valid; it is renewed halfway
 )
 
 // GrantError says that an instance may not serve its cell, and what its publisher has to do.
@@ -38,8 +41,54 @@ func (e *GrantError) Error() string {
 // Unwrap returns what is wrong with the grant.
 func (e *GrantError) Unwrap() error { return e.Err }
 
-// readGrant reads the instance's grant and holds it to the cell's publishers. In an open cell it is nil.
+// readGrant reads the instance's grant and holds it to the cell's publishers. Where there is none, or it is past its half,
+// this machine's issuer makes another, if it has one. In an open cell it is nil.
 func (s *Sidecar) readGrant() (*record.Grants, error) {
+	grants, err := s.storedGrant()
+	if s.authority == nil || os.Getenv("CELL_GRANT") != "" || err == nil && time.Until(grants.Chain[0].NotAfter) > grants.Chain[0].Valid()/2 {
+		return grants, err
+	}
+	issued, issueErr := s.issueGrant()
+	switch {
+	case issueErr != nil && err != nil:
+		return nil, &GrantError{
+			Cell: s.cfg.Instance.Cell, Peer: s.key.Peer, Path: s.cfg.Home.GrantPath(s.key.Name),
+			Err: fmt.Errorf("%s: %w", s.cfg.Home.IssuePath(s.cfg.Instance.Name), issueErr),
+		}
+	case issueErr != nil:
+		s.log.Warn("this machine's issuer cannot renew the grant", "valid until", grants.Chain[0].NotAfter, "err", issueErr)
+		return grants, nil
+	case issued == nil || err == nil && !issued.Chain[0].NotAfter.After(grants.Chain[0].NotAfter):
+		return grants, err
+	}
+	return issued, s.cfg.Home.SaveGrant(s.key.Name, issued.Text())
+}
+
+// issueGrant signs a grant with this machine's issuer; without one it is nil.
+func (s *Sidecar) issueGrant() (*record.Grants, error) {
+	id := s.cfg.Instance
+	key, text, err := s.cfg.Home.Issuer(id.Name)
+	if key == nil || err != nil {
+		return nil, err
+	}
+	above, err := record.ParseGrants(text)
+	if err != nil {
+		return nil, err
+	}
+	now, own := time.Now(), above.Chain[0]
+	grant := record.Grant{
+		Cell: id.Cell.ID(), Commit: own.Commit, Peer: s.key.Peer, Capabilities: []record.Capability{record.Serve}, Serial: rand.Uint64() | 1,
+		NotBefore: now.Truncate(time.Second), NotAfter: now.Add(min(issuedFor, own.NotAfter.Sub(now))).Truncate(time.Second),
+	}
+	grants, err := record.SignGrant(key, grant, above)
+	if err != nil {
+		return nil, err
+	}
+	return grants, s.authority.Check(grants, s.key.Peer, id.Commit, now)
+}
+
+// storedGrant is the one that lies there.
+func (s *Sidecar) storedGrant() (*record.Grants, error) {
 	id := s.cfg.Instance
 	text, err := s.cfg.Home.Grant(s.key.Name)
 	if err != nil || text == "" && s.authority == nil {
@@ -135,7 +184,7 @@ func (s *Sidecar) revoked(grants *record.Grants) bool {
 
 // endsSoon says, once, that a grant is about to end.
 func (s *Sidecar) endsSoon(own *record.Grant) bool {
-	if time.Until(own.NotAfter) >= min(grantSoon, own.NotAfter.Sub(own.NotBefore)/2) {
+	if time.Until(own.NotAfter) >= min(grantSoon, own.Valid()/2) {
 		return false
 	}
 	s.log.Warn("the grant ends soon: have a publisher renew it", "valid until", own.NotAfter,
