@@ -21,6 +21,7 @@ import (
 type cgroup struct {
 	version int
 	dirs    map[string]string // by controller; version 2 has one for all: ""
+	held    []*os.File        // locks of the folders, by which others see that they have an owner
 }
 
 // controllers are those whose limits a box has.
@@ -97,7 +98,10 @@ func newCgroup(h hierarchy, name string, l Limits) (*cgroup, error) {
 	if g.dirs["memory"] == "" || g.dirs["pids"] == "" {
 		return nil, errors.Join(failed, errors.New("no controllers of memory and processes"))
 	}
-	return g, g.create(l)
+	if err := g.create(l); err != nil {
+		return nil, errors.Join(failed, err)
+	}
+	return g, nil
 }
 
 // unifiedParent is the nearest group, own or above, whose children have controllers of memory and processes. A group
@@ -119,7 +123,7 @@ func unifiedParent(own string) string {
 func (g *cgroup) create(l Limits) error {
 	for controller, dir := range g.dirs {
 		clearGroups(filepath.Dir(dir))
-		if err := os.Mkdir(dir, 0o755); err != nil {
+		if err := g.hold(dir); err != nil {
 			g.remove()
 			return err
 		}
@@ -133,6 +137,19 @@ func (g *cgroup) create(l Limits) error {
 		}
 	}
 	return nil
+}
+
+// hold makes a folder and locks it.
+func (g *cgroup) hold(dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	file, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	g.held = append(g.held, file)
+	return unix.Flock(int(file.Fd()), unix.LOCK_SH)
 }
 
 // period is what processor time is counted out in, in microseconds.
@@ -201,6 +218,9 @@ const removePatience = 2 * time.Second
 
 // remove takes the group away; its processes have ended. So does what owners have left that were killed.
 func (g *cgroup) remove() {
+	for _, file := range g.held {
+		file.Close()
+	}
 	for _, dir := range g.dirs {
 		for wait := time.Millisecond; wait < removePatience; wait *= 2 {
 			if err := os.Remove(dir); !errors.Is(err, unix.EBUSY) {
@@ -212,7 +232,8 @@ func (g *cgroup) remove() {
 	}
 }
 
-// clearGroups removes the empty groups of owners that were killed.
+// clearGroups removes the empty groups of owners that were killed. An owner whose process is not in sight may live in another
+// namespace of processes, as in a container: it has the lock.
 func clearGroups(parent string) {
 	names, _ := filepath.Glob(filepath.Join(parent, groupPrefix+"*"))
 	for _, dir := range names {
@@ -220,8 +241,16 @@ func clearGroups(parent string) {
 		if err != nil {
 			continue
 		}
-		if _, err := os.Stat(fmt.Sprintf("/proc/%d", owner)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", owner)); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		file, err := os.Open(dir)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
 			_ = os.Remove(dir) // a group with processes stays
 		}
+		file.Close()
 	}
 }

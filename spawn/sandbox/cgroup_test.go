@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,6 +79,25 @@ func TestAGroupOfVersion1HasAFolderAController(t *testing.T) {
 	}
 	if data, err := os.ReadFile(filepath.Join(g.dirs["memory"], "memory.limit_in_bytes")); err != nil || string(data) != "1048576" {
 		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// Two containers may share a hierarchy and not see each other's processes.
+func TestAGroupWhoseOwnerIsOutOfSightStaysWhileThatLives(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, groupPrefix+"99999999.1.exchange") // no process has such a number
+	g := &cgroup{version: 2, dirs: map[string]string{"": dir}}
+	if err := g.hold(dir); err != nil {
+		t.Fatal(err)
+	}
+	clearGroups(parent)
+	if _, err := os.Stat(dir); err != nil {
+		t.Error(err)
+	}
+	g.held[0].Close() // as the kernel does for an owner that is killed
+	clearGroups(parent)
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the group of a dead owner is left: %v", err)
 	}
 }
 

@@ -51,12 +51,15 @@ func main() {
 }
 `
 
-// echoCell is a git repository of a cell whose service has no dependencies.
+// echoCell is a git repository of a cell whose service has no dependencies; empty, the cell names no other repository.
 func echoCell(t *testing.T, repository string) string {
 	t.Helper()
 	dir := t.TempDir()
+	if repository != "" {
+		repository = "repository = \"" + repository + "\"\n"
+	}
 	for name, text := range map[string]string{
-		"Cell.toml": "[package]\nname = \"echo\"\nrepository = \"" + repository + "\"\n[health]\nkind = \"tcp\"\n",
+		"Cell.toml": "[package]\nname = \"echo\"\n" + repository + "[health]\nkind = \"tcp\"\n",
 		"go.mod":    "module example.org/acme/echo\n\ngo 1.26\n",
 		"main.go":   echoService,
 	} {
