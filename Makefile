@@ -84,9 +84,9 @@ fuzz: ## every fuzz test for FUZZTIME (20s)
 soak: ## what 64 idle instances cost, for SOAK (11m)
 	go build -o bin/ ./cmd/cellnode ./examples/soak && tools/soak.sh $(SOAK)
 
-test-long: ## the real command in scripts that take minutes, and killed 1,000 times at changes of the disk
+test-long: ## the real command in scripts that take minutes, and all that may be killed, killed 1,000 times
 	go test -count=1 -timeout 60m -vet=off -v -run 'TestLongScripts|KilledAtAnyChange' ./cmd/cellnode -args -long
-	go test -count=1 -timeout 30m -vet=off -v -run TestKilledProxies ./overlay/sidecar -args -kills 1000
+	go test -count=1 -timeout 60m -vet=off -v -p 1 -run 'TestAKilledBuilder|TestKillsOf|TestKilledProxies' ./spawn ./overlay/sidecar -args -kills 1000
 
 test-netns: ## tests in Linux network namespaces, with delay, loss and partitions
 	@unshare -Urn true || { echo "network namespaces are not allowed here: see man unshare"; exit 1; }

@@ -46,12 +46,18 @@ func service(t testing.TB, mode string) CapsidConfig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serviceAt(t, dir, cache, install(t, cache), mode)
+}
+
+// serviceAt is that configuration with a binary that is in the cache.
+func serviceAt(t testing.TB, dir *home.Dir, cache *Cache, a Artifact, mode string) CapsidConfig {
+	t.Helper()
 	cell, err := manifest.NewCell("https://git.example.org/acme/exchange", "v1.0.0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return CapsidConfig{
-		Home: dir, Cache: cache, Artifact: install(t, cache), Cell: cell,
+		Home: dir, Cache: cache, Artifact: a, Cell: cell,
 		File: &manifest.File{
 			Package: &manifest.Package{Name: "exchange"},
 			Run:     manifest.Run{Env: map[string]string{serviceMode: mode}},
@@ -318,12 +324,7 @@ func TestAnIdleServiceEnds(t *testing.T) {
 
 func TestNothingIsOrphanedByKill9(t *testing.T) {
 	cfg := service(t, "serves")
-	owner := exec.Command("/proc/self/exe", "-test.run=^TestOwner$")
-	owner.Env = append(os.Environ(), "TMPDIR="+t.TempDir(), "SPAWN_TEST_OWNER="+cfg.Home.Path())
-	owner.Stdout, owner.Stderr = t.Output(), t.Output()
-	if err := owner.Start(); err != nil {
-		t.Fatal(err)
-	}
+	owner := startOwner(t, cfg)
 	defer owner.Wait()
 	defer owner.Process.Kill()
 	path := cfg.Home.Path("run", "exchange.sock")
@@ -350,19 +351,37 @@ func TestNothingIsOrphanedByKill9(t *testing.T) {
 	begin(t, cfg) // and the next one starts
 }
 
-// TestOwner is the process that TestNothingIsOrphanedByKill9 kills.
+// startOwner starts a process that starts and owns the service.
+func startOwner(t *testing.T, cfg CapsidConfig) *exec.Cmd {
+	t.Helper()
+	owner := exec.Command("/proc/self/exe", "-test.run=^TestOwner$")
+	owner.Env = append(os.Environ(), "SPAWN_TEST_OWNER="+cfg.Home.Path())
+	owner.Stdout, owner.Stderr = t.Output(), t.Output()
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return owner
+}
+
+// TestOwner is that process.
 func TestOwner(t *testing.T) {
 	root := os.Getenv("SPAWN_TEST_OWNER")
 	if root == "" {
 		t.Skip("is played by another test")
 	}
-	cfg := service(t, "serves")
 	dir, err := home.At(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Home = dir
-	<-begin(t, cfg).Done()
+	cache, err := OpenCache(dir.Path("cache"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	binaries, err := cache.List()
+	if err != nil || len(binaries) != 1 {
+		t.Fatal(binaries, err)
+	}
+	<-begin(t, serviceAt(t, dir, cache, binaries[0], "serves")).Done()
 }
 
 func TestWhatNoCellMaySee(t *testing.T) {

@@ -118,7 +118,7 @@ func (c *Capsid) notReady(ctx context.Context, err error, process *sandbox.Proce
 		e.Reason = fmt.Sprintf("it does not answer on the socket that it finds in %s within %v", c.place.name(), c.cfg.ReadyTimeout)
 	case errors.As(err, &setup):
 		e.Reason = setup.Problem
-		if _, err := os.Stat(c.cfg.Artifact.Path); err == nil && strings.Contains(setup.Problem, "no such file") {
+		if _, err := os.Stat(c.cfg.Artifact.Path); err == nil && strings.HasPrefix(setup.Problem, "start ") && strings.Contains(setup.Problem, "no such file") {
 			e.Reason += ": what it is linked to or interpreted by has to stand under [sandbox] read"
 		}
 	default:

@@ -137,6 +137,7 @@ func (d *Dir) Claim(name, cid string) (*Registration, error) {
 	if err != nil {
 		return nil, err
 	}
+	manifest.ClearUnfinished(d.Path("run", base+".json")) // of a holder that was killed
 	r := &Registration{dir: d, base: base, lock: lock}
 	if err := r.Publish(Running{Name: name, CID: cid}); err != nil {
 		r.Close()

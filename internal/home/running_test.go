@@ -94,6 +94,19 @@ func TestRegistrationOfAKilledProcessIsNotListed(t *testing.T) {
 	}
 }
 
+func TestWhatAKilledProcessHadBegunToWriteGoesWithTheNextClaim(t *testing.T) {
+	d := open(t)
+	claim(t, d, "exchange", cidA).Close()
+	left := d.Path("run", ".exchange.json.tmp-344876833")
+	if err := os.WriteFile(left, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	claim(t, d, "exchange", cidA)
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is left: %v", err)
+	}
+}
+
 func TestRunningOfNothingIsEmpty(t *testing.T) {
 	if list, err := open(t).Running(); err != nil || len(list) != 0 {
 		t.Errorf("%v, %v", list, err)

@@ -1,13 +1,16 @@
-//go:build unix
-
 package spawn
 
 import (
+	"bytes"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,7 +18,7 @@ import (
 	"github.com/cellnode/cellnode/manifest"
 )
 
-var kills = flag.Int("kills", 10, "how often TestAKilledBuilderLeavesTheCacheWhole kills")
+var kills = flag.Int("kills", 10, "how often the tests of killed builders and owners kill")
 
 // A builder is killed by kill -9 at moments of all kinds. The cache is never wrong, nothing holds its lock, and the next
 // build works.
@@ -65,6 +68,76 @@ func TestAKilledBuilderLeavesTheCacheWhole(t *testing.T) {
 	if left, err := os.ReadDir(r.cfg.Cache.path("tmp")); err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
+}
+
+// An owner, what it runs, and the init of that box are killed by kill -9 at moments of all kinds, from before the start on.
+// Nothing lives on, and the service starts again.
+func TestKillsOfOwnerAndServiceLeaveNoOrphan(t *testing.T) {
+	if testing.Short() {
+		t.Skip("kills many services")
+	}
+	cfg := service(t, "serves")
+	begun := time.Now()
+	begin(t, cfg).Close()
+	one := 2 * time.Since(begun) // its owner starts, too
+	for n := range *kills {
+		owner := startOwner(t, cfg)
+		first := []string{"owner", "service", "init"}[n%3]
+		timer := time.AfterFunc(rand.N(2*one), func() {
+			for _, pid := range processes(t, cfg.Artifact.Path) {
+				if first == "init" {
+					pid = parent(pid)
+				}
+				if first != "owner" && pid > 1 {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+			time.AfterFunc(rand.N(one), func() { _ = owner.Process.Kill() })
+		})
+		_ = owner.Wait()
+		timer.Stop()
+		eventually(t, "nothing of the service lives", func() bool { return len(processes(t, cfg.Artifact.Path)) == 0 })
+		c, err := StartCapsid(t.Context(), cfg)
+		if err != nil {
+			t.Fatalf("kill %d, of the %s first: %v", n, first, err)
+		}
+		if answer := ask(t, call(t, c), "hello"); answer != "hello" {
+			t.Errorf("kill %d, of the %s first: it says %q", n, first, answer)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		clean(t, cfg)
+	}
+}
+
+// processes are those whose command begins with a path.
+func processes(t *testing.T, path string) []int {
+	t.Helper()
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Error(err)
+	}
+	var list []int
+	for _, at := range commands {
+		if data, err := os.ReadFile(at); err == nil && bytes.HasPrefix(data, []byte(path+"\x00")) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(at)))
+			list = append(list, pid)
+		}
+	}
+	return list
+}
+
+// parent is the number of a process's parent; 0: it has ended.
+func parent(pid int) int {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(status)) {
+		if number, ok := strings.CutPrefix(line, "PPid:"); ok {
+			n, _ := strconv.Atoi(strings.TrimSpace(number))
+			return n
+		}
+	}
+	return 0
 }
 
 // TestBuilder is the process that TestAKilledBuilderLeavesTheCacheWhole kills.
