@@ -42,10 +42,13 @@ func (e *GrantError) Error() string {
 func (e *GrantError) Unwrap() error { return e.Err }
 
 // readGrant reads the instance's grant and holds it to the cell's publishers. Where there is none, or it is past its half,
-// this machine's issuer makes another, if it has one. In an open cell it is nil.
+// this machine's issuer makes another, if it has one; not in place of one that was revoked. In an open cell it is nil.
 func (s *Sidecar) readGrant() (*record.Grants, error) {
 	grants, err := s.storedGrant()
-	if s.authority == nil || os.Getenv("CELL_GRANT") != "" || err == nil && time.Until(grants.Chain[0].NotAfter) > grants.Chain[0].Valid()/2 {
+	var refusal *record.Refusal
+	switch {
+	case s.authority == nil, os.Getenv("CELL_GRANT") != "", errors.As(err, &refusal) && refusal.Code == record.CodeRevoked,
+		err == nil && time.Until(grants.Chain[0].NotAfter) > grants.Chain[0].Valid()/2:
 		return grants, err
 	}
 	issued, issueErr := s.issueGrant()
@@ -76,6 +79,9 @@ func (s *Sidecar) issueGrant() (*record.Grants, error) {
 		return nil, err
 	}
 	now, own := time.Now(), above.Chain[0]
+	if !now.Before(own.NotAfter) {
+		return nil, fmt.Errorf("it ended at %s", own.NotAfter.UTC().Format(time.RFC3339))
+	}
 	grant := record.Grant{
 		Cell: id.Cell.ID(), Commit: own.Commit, Peer: s.key.Peer, Capabilities: []record.Capability{record.Serve}, Serial: rand.Uint64() | 1,
 		NotBefore: now.Truncate(time.Second), NotAfter: now.Add(min(issuedFor, own.NotAfter.Sub(now))).Truncate(time.Second),
