@@ -17,5 +17,8 @@
 // [Init]): it puts up the walls, collects orphans, and ends with everything in the box when the owner closes its end
 // of a pipe, which the kernel does for an owner that was killed.
 //
+// What the filter of calls refuses is told to the owner (see [Box.Denied]): the kernel asks the init about such a call, and
+// the init answers for it.
+//
 // Linux alone has these layers, and the way to end everything with the owner. Elsewhere Start refuses every box.
 package sandbox
