@@ -28,8 +28,8 @@ func (j *job) make(ctx context.Context, out *os.File) error {
 			return err
 		}
 	}
-	j.cfg.Progress("compile", j.recipe.Cell.String())
 	if j.recipe.Build.Command != nil {
+		j.cfg.Progress("compile", j.recipe.Cell.String())
 		return j.runCommand(ctx, out)
 	}
 	return j.goBuild(ctx, out, vendored)
@@ -147,6 +147,7 @@ func (j *job) goBuild(ctx context.Context, out *os.File, vendored bool) error {
 			return err
 		}
 	}
+	j.cfg.Progress("compile", j.recipe.Cell.String())
 	output := j.path("scratch", "output")
 	box.Args = append([]string{j.tools.command(), "build", mode, "-o", output, "-ldflags=-buildid="}, append(compileFlags, pkg)...)
 	box.Env = j.environment(goCache, offline...)
@@ -209,7 +210,7 @@ func (j *job) prime(ctx context.Context, box sandbox.Box, mode, pkg string) erro
 	if len(missing) == 0 {
 		return nil
 	}
-	j.cfg.Progress("library", j.recipe.Cell.String())
+	j.cfg.Progress("library", j.recipe.Cell.String()) // the standard one, as far as no cell has needed it before
 	_, err = j.play(ctx, "compile", sandbox.Box{
 		Args:  append(append([]string{j.tools.command(), "build"}, compileFlags...), missing...),
 		Env:   j.environment(j.goCache(), offline...),

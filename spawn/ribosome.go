@@ -38,7 +38,7 @@ type RibosomeConfig struct {
 	Timeout  time.Duration                  // for fetching modules, and for compiling, each; 0: 5 minutes
 	Limits   sandbox.Limits                 // of a build; zero fields: 3 GiB of memory, 1 GiB of disk, 1024 processes
 	Open     bool                           // build without a sandbox: the policy's sandbox = "none"
-	Progress func(step string, cell string) // called when a step of a build begins: "fetch", "modules", "compile". Nil: silent
+	Progress func(step string, cell string) // called when a step of a build begins: "fetch", "modules", "library", "compile". Nil: silent
 	Log      *slog.Logger                   // nil: silent
 }
 
