@@ -21,6 +21,7 @@ type stream struct {
 	fromLife, toLife int
 	open             bool
 	frames           []frame
+	lost             int       // frames to a life that has ended: in the queue, as far as the sender knows
 	last             time.Time // when the frame put last is ready
 	stuck            time.Time // since when nothing gets through; zero while something does
 	retrying         bool      // while stuck, a pump is due
@@ -84,7 +85,7 @@ func (s *stream) broke() {
 // put queues a frame. As in gossip's driver, what does not fit is dropped.
 func (s *stream) put(p parcel) {
 	w := s.from.w
-	if len(s.frames) >= gossip.QueueFrames {
+	if s.lost+len(s.frames) >= gossip.QueueFrames {
 		w.Dropped++
 		return
 	}
@@ -108,6 +109,8 @@ func (s *stream) pump() {
 	w := s.from.w
 	for len(s.frames) > 0 && !s.frames[0].ready.After(w.now) {
 		if s.closed || !s.to.up || s.to.life != s.toLife {
+			s.lost += len(s.frames)
+			s.frames = nil
 			return
 		}
 		if w.cut(s.from, s.to) {
@@ -117,7 +120,9 @@ func (s *stream) pump() {
 		s.stuck = time.Time{}
 		msg := s.frames[0].msg
 		s.frames[0] = frame{}
-		s.frames = s.frames[1:]
+		if s.frames = s.frames[1:]; len(s.frames) == 0 {
+			s.frames = nil // a burst has needed much room, on each of very many streams
+		}
 		s.deliver(msg)
 	}
 }
