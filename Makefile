@@ -86,6 +86,7 @@ soak: ## what 64 idle instances cost, for SOAK (11m)
 
 test-long: ## the real command in scripts that take minutes, and all that may be killed, killed 1,000 times
 	go test -count=1 -timeout 60m -vet=off -v -run 'TestLongScripts|KilledAtAnyChange' ./cmd/cellnode -args -long
+	go test -count=1 -timeout 10m -vet=off -v -run TestSlowCells ./testnet -args -cells 15
 	go test -count=1 -timeout 60m -vet=off -v -p 1 -run 'TestAKilledBuilder|TestKillsOf|TestKilledProxies' ./spawn ./overlay/sidecar -args -kills 1000
 
 test-netns: ## tests in Linux network namespaces, with delay, loss and partitions

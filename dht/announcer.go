@@ -16,8 +16,8 @@ const announceTimeout = 60 * time.Second // of one announcement
 
 // Announcer keeps one key announced: every 5 minutes less some jitter, and at once when the host's addresses change,
 // when the first peer appears in an empty routing table, soon after the table has doubled, and when asked by Now. An
-// announcement that failed is made again after 5 s, doubling to 1 minute, and as soon as any peer is met: then the network
-// is back. On Amino the interval is 6 hours.
+// announcement that failed is made again after 5 s, doubling to 1 minute, and as soon as a peer is connected after a time in
+// which none was: then the network is back. On Amino the interval is 6 hours.
 type Announcer struct {
 	d      *DHT
 	key    cid.Cid
@@ -94,7 +94,7 @@ func (a *Announcer) run(ctx context.Context) {
 		s.every = aminoEvery
 	}
 	for ctx.Err() == nil {
-		addrs, moved, met := a.d.kad.FilteredAddrs(), a.d.addrs.wait(), a.d.met.wait()
+		addrs, moved, back := a.d.kad.FilteredAddrs(), a.d.addrs.wait(), a.d.back.wait()
 		size, grown := a.d.table.state()
 		got, ready := a.attempt(ctx)
 		s.done(time.Now(), got, size, rand.Float64())
@@ -102,7 +102,7 @@ func (a *Announcer) run(ctx context.Context) {
 		if ready { // whoever waited finds the whole status
 			a.markReady()
 		}
-		a.wait(ctx, &s, addrs, moved, met, grown)
+		a.wait(ctx, &s, addrs, moved, back, grown)
 	}
 }
 
@@ -124,7 +124,7 @@ func (a *Announcer) attempt(ctx context.Context) (got outcome, ready bool) {
 }
 
 // wait returns when the next announcement is due.
-func (a *Announcer) wait(ctx context.Context, s *schedule, addrs []ma.Multiaddr, moved, met, grown <-chan struct{}) {
+func (a *Announcer) wait(ctx context.Context, s *schedule, addrs []ma.Multiaddr, moved, back, grown <-chan struct{}) {
 	for {
 		timer := time.NewTimer(time.Until(s.due))
 		select {
@@ -139,9 +139,9 @@ func (a *Announcer) wait(ctx context.Context, s *schedule, addrs []ma.Multiaddr,
 				addrs = now
 				s.addrsChanged(time.Now())
 			}
-		case <-met:
-			met = a.d.met.wait()
-			s.peerMet(time.Now())
+		case <-back:
+			back = a.d.back.wait()
+			s.networkBack(time.Now())
 		case <-grown:
 			var size int
 			size, grown = a.d.table.state()

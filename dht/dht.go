@@ -76,7 +76,7 @@ type DHT struct {
 	table   *table
 	size    estimator
 	addrs   signal        // fires when the host's addresses change
-	met     signal        // fires when a peer is connected that was not
+	back    signal        // fires when a peer is connected after a time in which none was
 	asked   chan struct{} // Revisit
 	entered chan struct{} // closed when the first round of entry points, with a look-up of the own id, is through, or the table filled before
 

@@ -36,8 +36,8 @@ func (d *DHT) follow(ctx context.Context, sub event.Subscription) {
 				d.addrs.fire()
 			case event.EvtPeerConnectednessChanged:
 				d.table.nudge()
-				if e.Connectedness == network.Connected {
-					d.met.fire()
+				if e.Connectedness == network.Connected && len(d.host.Network().Peers()) == 1 {
+					d.back.fire()
 				}
 			default:
 				d.table.nudge()

