@@ -15,7 +15,7 @@ RACE     := $(filter 1,$(shell go env CGO_ENABLED))
 # Tests with many processes that watch the clock: they have the machine to themselves, as its users would.
 ALONE    := /(examples/datapath|testnet)(/|$$)
 
-.PHONY: bench-choice bench-datapath bench-liveness help build check test fmt format vet staticcheck race plain example cross demo sim fuzz soak test-long test-netns generate clean
+.PHONY: bench-choice bench-datapath bench-liveness help build check test fmt format vet staticcheck race plain example cross demo sim fuzz slow soak test-long test-netns generate clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
@@ -81,12 +81,14 @@ bench-datapath: build ## calls on each path beside plain gRPC: the rounds that a
 fuzz: ## every fuzz test for FUZZTIME (20s)
 	tools/fuzz.sh $(FUZZTIME)
 
+slow: ## fifteen cells that start slowly and need each other, on a machine with nothing else to do
+	go test -count=1 -timeout 10m -vet=off -v -run TestSlowCells ./testnet -args -cells 15
+
 soak: ## what 64 idle instances cost, for SOAK (11m)
 	go build -o bin/ ./cmd/cellnode ./examples/soak && tools/soak.sh $(SOAK)
 
 test-long: ## the real command in scripts that take minutes, and all that may be killed, killed 1,000 times
 	go test -count=1 -timeout 60m -vet=off -v -run 'TestLongScripts|KilledAtAnyChange' ./cmd/cellnode -args -long
-	go test -count=1 -timeout 10m -vet=off -v -run TestSlowCells ./testnet -args -cells 15
 	go test -count=1 -timeout 60m -vet=off -v -p 1 -run 'TestAKilledBuilder|TestKillsOf|TestKilledProxies' ./spawn ./overlay/sidecar -args -kills 1000
 
 test-netns: ## tests in Linux network namespaces, with delay, loss and partitions

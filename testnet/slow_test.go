@@ -17,7 +17,7 @@ import (
 )
 
 // slowCells is how many cells there are. Fifteen are thirty-one processes, which two processors that are shared do not
-// always let answer in time; `make test-long` has them.
+// always let answer in time; `make slow` has them.
 var slowCells = flag.Int("cells", 5, "how many cells TestSlowCellsThatNeedEachOther starts")
 
 const slowInstances = 2 // of each: somebody is there to take the other for dead
