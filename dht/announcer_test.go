@@ -145,6 +145,26 @@ func TestNodeWhoseTurnItIsNotKeepsSilentUntilItIs(t *testing.T) {
 	})
 }
 
+func TestAFailedAnnouncementIsDueAsSoonAsThereIsAPeerAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		d := w.node(Config{Server: true})
+		s := schedule{every: announceEvery, bad: 10}
+		s.done(time.Now(), failed, 4, 0) // with a table of peers that are all out of reach
+		a := &Announcer{d: d, kick: make(chan struct{}, 1)}
+		addrs, moved, back := d.kad.FilteredAddrs(), d.addrs.wait(), d.back.wait()
+		_, grown := d.table.state()
+		begin, due := time.Now(), make(chan time.Duration, 1)
+		go func() {
+			a.wait(t.Context(), &s, addrs, moved, back, grown)
+			due <- time.Since(begin)
+		}()
+		w.node(Config{Server: true, Bootstrap: entry(d)})
+		if took := <-due; took > 5*time.Second {
+			t.Errorf("due %v after a peer came back", took)
+		}
+	})
+}
+
 func TestNowAnnouncesAtOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		nodes := w.nodes(3, Config{Lean: true})
