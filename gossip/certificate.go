@@ -41,6 +41,9 @@ type Certificate struct {
 	Votes   []Vote
 }
 
+// size is about how many bytes a certificate takes on the wire.
+func (c *Certificate) size() int { return 90 + 112*len(c.Votes) }
+
 // signable joins a domain and fields so that no two different lists give the same bytes.
 func signable(domain string, fields ...[]byte) []byte {
 	b := append([]byte(domain), 0)

@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -26,8 +27,9 @@ func (m *Machine) onDeath(from peer.ID, d Death) {
 	}
 	if rankOfDeath(c.Version).compare(e.rank) <= 0 {
 		if e.rank.alive() {
-			m.show(e, from) // the accuser may be the one that cannot hear the subject
+			m.show(from, e) // the accuser may be the one that cannot hear the subject
 		}
+		m.held(c.Subject, rankOfDeath(c.Version), from)
 		return
 	}
 	if votes := m.validVotes(c); !m.profile.enoughForOthers(m.rings.len(), votes) {
@@ -99,8 +101,7 @@ func (m *Machine) doubt(doubtful []*entry) {
 	}
 }
 
-// condemn takes a sufficient certificate: it is passed on at once, and its subject has until the end of the window
-// to refute. Counting the window from the certificate's making saves the time of one flood.
+// condemn takes a sufficient certificate: it is passed on, and its subject has until the end of the window to refute. Counting the window from the certificate's making saves the time of one flood.
 func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
 	if !m.roster.kill(c, m.now) {
 		return
@@ -108,30 +109,51 @@ func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
 	e := m.roster.entry(c.Subject)
 	e.ended = m.now
 	if e.listed {
-		e.dropAt = m.now.Add(max(m.profile.Window-age, m.profile.WindowFloor))
-		m.condemned[c.Subject] = e
+		m.condemned.put(e, m.now.Add(max(m.profile.Window-age, m.profile.WindowFloor)))
 		if !e.suspected {
 			e.suspected = true
 			m.emit(Suspected, e)
 		}
 	}
-	m.send(&Push{Deaths: []Death{{c, age.Truncate(time.Millisecond)}}}, m.neighbours(from)...)
+	m.spreadDeath(c, age, from)
 }
 
 // tickCondemned ends those whose window has passed without a refutation.
 func (m *Machine) tickCondemned() {
-	for _, id := range sorted(m.condemned) {
-		if e := m.condemned[id]; !e.dropAt.After(m.now) {
-			m.unlist(e, Dead)
-		}
+	for len(m.condemned) > 0 && !m.condemned[0].dropAt.After(m.now) {
+		m.unlist(m.condemned[0], Dead)
 	}
 }
+
+// condemned are those whose window to refute has not ended, the next to end first: thousands, when half a cell dies.
+type condemned []*entry
+
+// put adds somebody, or gives it another end of its window.
+func (c *condemned) put(e *entry, dropAt time.Time) {
+	c.remove(e)
+	e.dropAt = dropAt
+	at, _ := slices.BinarySearchFunc(*c, e, byDrop)
+	*c = slices.Insert(*c, at, e)
+}
+
+// remove ends somebody's window, if one runs.
+func (c *condemned) remove(e *entry) {
+	if e.dropAt.IsZero() {
+		return
+	}
+	if at, found := slices.BinarySearchFunc(*c, e, byDrop); found {
+		*c = slices.Delete(*c, at, at+1)
+	}
+	e.dropAt = time.Time{}
+}
+
+func byDrop(a, b *entry) int { return cmp.Or(a.dropAt.Compare(b.dropAt), cmp.Compare(a.id, b.id)) }
 
 // unlist takes an entry off the list of members and off the rings. What is known of it stays, so that no old record
 // brings it back.
 func (m *Machine) unlist(e *entry, why Kind) {
-	delete(m.condemned, e.id)
-	e.dropAt, e.suspected, e.ended = time.Time{}, false, m.now
+	m.condemned.remove(e)
+	e.suspected, e.ended = false, m.now
 	if !e.listed {
 		return
 	}
@@ -142,13 +164,41 @@ func (m *Machine) unlist(e *entry, why Kind) {
 	m.emit(why, e)
 }
 
-// show hands a neighbour the evidence of what is known of a member.
-func (m *Machine) show(e *entry, to peer.ID) {
-	switch {
-	case e.rank.dead && e.certificate != nil:
-		m.send(&Push{Deaths: []Death{{e.certificate, m.profile.Window}}}, to)
-	case !e.rank.dead && e.record != nil:
-		m.send(&Push{Records: [][]byte{e.record.Envelope}, Quiet: true}, to)
+// show hands a neighbour the evidence of what is known of members.
+func (m *Machine) show(to peer.ID, entries ...*entry) {
+	var records [][]byte
+	var deaths []Death
+	for _, e := range entries {
+		switch {
+		case e.rank.dead && e.certificate != nil:
+			deaths = append(deaths, m.death(e))
+		case !e.rank.dead && e.record != nil:
+			records = append(records, e.record.Envelope)
+		}
+	}
+	m.pushRecords(records, true, to)
+	m.pushDeaths(deaths, to)
+}
+
+// death is the certificate against somebody who counts as dead, as old as the rest of its window says.
+func (m *Machine) death(e *entry) Death {
+	left := time.Duration(0)
+	if !e.dropAt.IsZero() {
+		left = e.dropAt.Sub(m.now)
+	}
+	return Death{e.certificate, max(0, m.profile.Window-left).Truncate(time.Millisecond)}
+}
+
+// pushDeaths sends certificates in as many frames as they need.
+func (m *Machine) pushDeaths(deaths []Death, to ...peer.ID) {
+	for len(deaths) > 0 {
+		n, size := 0, 0
+		for n < len(deaths) && size < pushBudget {
+			size += deaths[n].Certificate.size()
+			n++
+		}
+		m.send(&Push{Deaths: deaths[:n:n]}, to...)
+		deaths = deaths[n:]
 	}
 }
 
@@ -173,8 +223,8 @@ func (m *Machine) tell(id peer.ID) {
 		m.send(&Ping{Voted: &v}, id)
 	case e.rank.dead:
 		m.send(&Push{Records: [][]byte{e.record.Envelope}, Quiet: true}, id)
-		m.show(e, id)
+		m.show(id, e)
 	default:
-		m.show(e, id)
+		m.show(id, e)
 	}
 }

@@ -146,18 +146,37 @@ func toBuckets(p *pb.Buckets) (Message, error) {
 }
 
 func toIDs(p *pb.Ids) (Message, error) {
-	if len(p.GetBuckets()) > bucketCount || len(p.GetIds()) > MaxFrame/32 {
-		return nil, bad("%d ids in %d buckets", len(p.GetIds()), len(p.GetBuckets()))
+	if len(p.GetBuckets()) > bucketCount {
+		return nil, bad("%d buckets", len(p.GetBuckets()))
 	}
-	m := &IDs{Buckets: p.GetBuckets()}
-	for _, id := range p.GetIds() {
+	ids, err := toIDList(p.GetIds())
+	if err != nil {
+		return nil, err
+	}
+	return &IDs{Buckets: p.GetBuckets(), IDs: ids}, nil
+}
+
+func toHave(p *pb.Have) (Message, error) {
+	deaths, err := toIDList(p.GetDeaths())
+	if err != nil {
+		return nil, err
+	}
+	return &Have{deaths}, nil
+}
+
+func toIDList(list []*pb.Id) ([]ID, error) {
+	if len(list) > MaxFrame/32 {
+		return nil, bad("%d ids", len(list))
+	}
+	var out []ID
+	for _, id := range list {
 		who, err := toPeer(id.GetPeer())
 		if err != nil {
 			return nil, err
 		}
-		m.IDs = append(m.IDs, ID{who, Version{id.GetIncarnation(), id.GetSeq()}, id.GetSum()})
+		out = append(out, ID{who, Version{id.GetIncarnation(), id.GetSeq()}, id.GetSum()})
 	}
-	return m, nil
+	return out, nil
 }
 
 func toWant(p *pb.Want) (Message, error) {

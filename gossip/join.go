@@ -131,7 +131,7 @@ func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 				m.spread(rec, from, urgent)
 			}
 		default:
-			m.held(rec, from)
+			m.held(rec.Peer, rankOf(rec), from)
 			if e := m.roster.look(rec.Peer); m.doubtful(e, Version{rec.Incarnation, rec.Seq}) {
 				doubtful = append(doubtful, e)
 			}
@@ -162,8 +162,8 @@ func (m *Machine) learn(rec *record.Signed) bool {
 	case e.suspected:
 		kind = Refuted
 	}
-	e.dropAt, e.suspected = time.Time{}, false
-	delete(m.condemned, e.id)
+	m.condemned.remove(e)
+	e.suspected = false
 	m.emit(kind, e)
 	m.restart(e)
 	return true

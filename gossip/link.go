@@ -63,9 +63,20 @@ func (a *allowance) take(now time.Time, rate, burst float64) bool {
 	return true
 }
 
-// relink computes the neighbourhood anew after a change of members or of a ring's order.
-func (m *Machine) relink() {
-	m.dirty = false
+// relinkAt is when the neighbourhood is computed anew, after a change of members or of a ring's order: at once, but above a
+// mesh changes that follow each other within Gather are taken together. When half of 1,000 died, a third of all work was this.
+func (m *Machine) relinkAt() time.Time {
+	if m.rings.len() <= m.profile.Mesh {
+		return m.now
+	}
+	return m.relinked.Add(m.profile.Gather)
+}
+
+func (m *Machine) tickRelink() {
+	if !m.dirty || m.relinkAt().After(m.now) {
+		return
+	}
+	m.dirty, m.relinked = false, m.now
 	subjects, observers := m.rings.subjects(m.self), m.rings.observers(m.self)
 	m.observers = observers
 	m.watch(subjects)

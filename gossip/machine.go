@@ -53,7 +53,7 @@ type Machine struct {
 	links     map[peer.ID]*link
 	banned    map[peer.ID]time.Time
 	probes    map[peer.ID]*probe
-	condemned map[peer.ID]*entry
+	condemned condemned
 	slots     slots
 	sessions  map[peer.ID]*session
 	hints     map[peer.ID]*hint
@@ -61,19 +61,22 @@ type Machine struct {
 	random    []peer.ID // links beside the rings
 	local     local
 	timers    timers
-	relays    []peer.ID         // the neighbours to whom news are passed on
-	news      map[peer.ID]*news // gathered to be passed on
-	spreadAt  time.Time         // when that was last done
+	relays    []peer.ID             // the neighbours to whom news are passed on
+	news      map[peer.ID]*news     // gathered to be passed on
+	spreadAt  time.Time             // when that was last done
+	floods    allowance             // of deaths along all links
+	wanted    map[peer.ID]time.Time // when somebody was asked for a death
 
-	now     time.Time
-	next    time.Time // what Next returned last
-	dirty   bool      // the neighbourhood must be computed anew
-	version uint64
-	pingID  uint64
-	refuted time.Time
-	grown   time.Time // when somebody joined last
-	jumps   allowance
-	doubts  allowance
+	now      time.Time
+	next     time.Time // what Next returned last
+	dirty    bool      // the neighbourhood must be computed anew
+	relinked time.Time // when that was last done
+	version  uint64
+	pingID   uint64
+	refuted  time.Time
+	grown    time.Time // when somebody joined last
+	jumps    allowance
+	doubts   allowance
 
 	foreign  int       // records with the own key that went above the own one
 	twinSaid time.Time // when a Twin was told of last
@@ -110,9 +113,9 @@ func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
 		authority: c.Authority, trusted: c.Authority.Version(),
 		own: c.Record, roster: newRoster(c.Census), rings: newRings(c.Record.Cell, p.Rings, p.Mesh, now),
 		links: make(map[peer.ID]*link), banned: make(map[peer.ID]time.Time), probes: make(map[peer.ID]*probe),
-		condemned: make(map[peer.ID]*entry), sessions: make(map[peer.ID]*session), hints: make(map[peer.ID]*hint),
-		news: make(map[peer.ID]*news),
-		now:  now,
+		sessions: make(map[peer.ID]*session), hints: make(map[peer.ID]*hint),
+		news: make(map[peer.ID]*news), wanted: make(map[peer.ID]time.Time),
+		now: now,
 	}
 	if m.verify == nil {
 		m.verify = NewVerifier()
@@ -180,11 +183,16 @@ func (m *Machine) dispatch(from peer.ID, l *link, msg Message) {
 		m.onIDs(from, msg)
 	case *Want:
 		m.onWant(from, msg)
+	case *Have:
+		m.onHave(from, msg)
 	}
 }
 
 // Tick does whatever is due.
 func (m *Machine) Tick(now time.Time) {
+	if !m.next.IsZero() {
+		m.local.ticked(now.Sub(m.next), m.profile)
+	}
 	m.enter(now)
 	defer m.leaveInput()
 	if m.left {
@@ -251,10 +259,8 @@ func (m *Machine) enter(now time.Time) {
 
 // leaveInput ends an input.
 func (m *Machine) leaveInput() {
-	if m.dirty && !m.left {
-		m.relink()
-	}
 	if !m.left {
+		m.tickRelink()
 		m.tickSpread()
 	}
 	m.next = m.deadline()
@@ -295,8 +301,11 @@ func (m *Machine) deadline() time.Time {
 	for _, p := range m.probes {
 		t = minTime(t, p.due)
 	}
-	for _, e := range m.condemned {
-		t = minTime(t, e.dropAt)
+	if len(m.condemned) > 0 {
+		t = minTime(t, m.condemned[0].dropAt)
+	}
+	if m.dirty {
+		t = minTime(t, m.relinkAt())
 	}
 	for _, h := range m.hints {
 		t = minTime(t, h.next)

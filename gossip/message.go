@@ -97,8 +97,11 @@ type ID struct {
 	Sum     uint32 // of the envelope
 }
 
-// Want asks for records, and ends the answer to IDs.
+// Want asks for what is known of some peers, and ends the answer to IDs.
 type Want struct{ Peers []peer.ID }
+
+// Have names deaths whose certificates can be had for a Want; the Sums are 0.
+type Have struct{ Deaths []ID }
 
 func (*Hello) message()   {}
 func (*Ping) message()    {}
@@ -110,6 +113,7 @@ func (*Root) message()    {}
 func (*Buckets) message() {}
 func (*IDs) message()     {}
 func (*Want) message()    {}
+func (*Have) message()    {}
 
 // Version orders the records of one member.
 type Version struct{ Incarnation, Seq uint64 }

@@ -106,8 +106,8 @@ func (m *Machine) cycle() time.Duration {
 func (m *Machine) timeout(id peer.ID) time.Duration {
 	l := m.links[id]
 	if l == nil || l.srtt == 0 {
-		return max(m.profile.FirstTimeout, m.profile.TimeoutMax)
+		return max(m.profile.FirstTimeout, m.profile.TimeoutMax) + m.local.patience()
 	}
 	t := min(max(l.srtt+4*l.rttvar, m.profile.TimeoutMin), m.profile.TimeoutMax)
-	return time.Duration(float64(t) * m.local.stretch())
+	return time.Duration(float64(t)*m.local.stretch()) + m.local.patience()
 }

@@ -159,25 +159,37 @@ func (r *rings) successors(of peer.ID, n int) []peer.ID {
 	return slices.Clone(picks[:min(n, len(picks))])
 }
 
-// subjects lists whom a member watches. Only one of the K members before it on a ring can have it as an observer.
+// subjects lists whom a member watches: on each ring its predecessor, and of the K before it those to whom an earlier ring
+// has given all that lie between as observers already.
 func (r *rings) subjects(of peer.ID) []peer.ID {
 	if r.len() <= r.mesh {
 		return r.everybodyBut(of)
 	}
 	var out []peer.ID
-	seen := map[peer.ID]bool{of: true}
 	for i := range r.order {
-		back := 0
-		for p := range r.order[i].before(r.place(i, r.epoch[i], of)) {
-			if back++; back > len(r.order) {
-				break
+		before := r.predecessors(i, of)
+		var taken []peer.ID // those to whom an earlier ring may have given before[0]
+		for j := range i {
+			taken = append(taken, r.predecessors(j, before[0])...)
+		}
+		for back, id := range before {
+			if (back == 0 || slices.Contains(taken, id)) && !slices.Contains(out, id) && slices.Contains(r.observers(id), of) {
+				out = append(out, id)
 			}
-			if !seen[p.id] {
-				seen[p.id] = true
-				if slices.Contains(r.observers(p.id), of) {
-					out = append(out, p.id)
-				}
-			}
+		}
+	}
+	return out
+}
+
+// predecessors lists the K members before a peer on a ring, the nearest first.
+func (r *rings) predecessors(i int, of peer.ID) []peer.ID {
+	out := make([]peer.ID, 0, len(r.order))
+	for p := range r.order[i].before(r.place(i, r.epoch[i], of)) {
+		if p.id != of {
+			out = append(out, p.id)
+		}
+		if len(out) == cap(out) {
+			break
 		}
 	}
 	return out

@@ -9,11 +9,23 @@ import (
 	"github.com/cellnode/cellnode/internal/record"
 )
 
-// news is a record on its way through this member: to those of its neighbours who have not shown that they hold it.
+// news is a record or a death on its way through this member: to those of its neighbours who have not shown that they
+// hold it.
 type news struct {
-	record *record.Signed
-	urgent bool // to all neighbours, not to the relays alone
-	had    map[peer.ID]bool
+	record *record.Signed // or nil
+	death  *Certificate   // or nil
+	made   time.Time      // of the certificate, as far as it is known
+	urgent bool           // to all neighbours, not to the relays alone
+	pushed bool           // a death: two neighbours have been sent it, the others are told that it can be had
+	had    []*link        // who has sent it, or been sent it: some twenty
+}
+
+// rank is what the news come to.
+func (n *news) rank() rank {
+	if n.death != nil {
+		return rankOfDeath(n.death.Version)
+	}
+	return rankOf(n.record)
 }
 
 // relayRings is on how many of the rings a record is passed on, beside one random link. Its owner has sent it to all of
@@ -21,11 +33,39 @@ type news struct {
 // messages of a flood along all links. A member whose 5 predecessors are all liars hears of it by anti-entropy.
 const relayRings = 4
 
+// floodsPerSecond, and floodsAtOnce in a burst, bound how many deaths a member passes on along all of its links at once. Some
+// twenty copies of each certificate are the price of the quickest and surest way, and too high when a thousand die together.
+const floodsPerSecond, floodsAtOnce = 1, 8
+
+// askAgain is how long a neighbour that has offered a death has to show it before another one is asked, who offers it later.
+const askAgain = 250 * time.Millisecond
+
 // spread passes a record on that was new here. The first in a while goes at once; what follows within Gather goes
 // together, and not to those who have sent it meanwhile: when many members start at once, nearly all of them have.
-// What decides on life and death, a leave or a refutation, is urgent; certificates do not come here at all.
+// What decides on life and death, a leave or a refutation, is urgent.
 func (m *Machine) spread(rec *record.Signed, from peer.ID, urgent bool) {
-	m.news[rec.Peer] = &news{record: rec, urgent: urgent, had: map[peer.ID]bool{from: true}}
+	m.gather(rec.Peer, &news{record: rec, urgent: urgent, had: []*link{m.links[from]}})
+}
+
+// spreadDeath passes a certificate on that was new here: along all links at once, or, when there are many, gathered and to two
+// neighbours alone. The others are told a moment later that it can be had, and ask for it if they have not got it by then:
+// eager push along a few links and lazy push along the others (Plumtree, Leitão et al., SRDS 2007). What this member has
+// certified itself goes along all links always.
+func (m *Machine) spreadDeath(c *Certificate, age time.Duration, from peer.ID) {
+	if from == m.self || m.floods.take(m.now, floodsPerSecond, floodsAtOnce) {
+		delete(m.news, c.Subject)
+		m.pushDeaths([]Death{{c, age.Truncate(time.Millisecond)}}, m.neighbours(from)...)
+		return
+	}
+	subject := m.links[c.Subject]
+	if subject != nil {
+		m.pushDeaths([]Death{{c, age.Truncate(time.Millisecond)}}, c.Subject) // it may refute
+	}
+	m.gather(c.Subject, &news{death: c, made: m.now.Add(-age), had: []*link{m.links[from], subject}})
+}
+
+func (m *Machine) gather(about peer.ID, n *news) {
+	m.news[about] = n
 	if m.timers.spread.IsZero() {
 		m.timers.spread = m.spreadAt.Add(m.profile.Gather)
 	}
@@ -37,45 +77,108 @@ func (m *Machine) urgent(rec *record.Signed) bool {
 	return rec.State == record.Leaving || e != nil && (e.suspected || e.rank.dead)
 }
 
-// held notes that a neighbour has a record, which it has just sent.
-func (m *Machine) held(rec *record.Signed, by peer.ID) {
-	if n := m.news[rec.Peer]; n != nil && n.record.Incarnation == rec.Incarnation && n.record.Seq == rec.Seq {
-		n.had[by] = true
+// held notes that a neighbour knows something, which it has just sent.
+func (m *Machine) held(about peer.ID, r rank, by peer.ID) {
+	if n := m.news[about]; n != nil && n.rank() == r && !slices.Contains(n.had, m.links[by]) {
+		n.had = append(n.had, m.links[by])
 	}
 }
+
+// The marks of one piece of news for one neighbour.
+const (
+	unsent = '-'
+	push   = 'p'
+	offer  = 'o'
+)
 
 // tickSpread sends what has been gathered. Neighbours that lack the same get the same frames.
 func (m *Machine) tickSpread() {
 	if m.timers.spread.IsZero() || m.timers.spread.After(m.now) {
 		return
 	}
+	for id, n := range m.news {
+		if e := m.roster.look(id); e == nil || e.rank != n.rank() {
+			delete(m.news, id) // overtaken: a refutation, or a death
+		}
+	}
 	ids := sorted(m.news)
 	groups := make(map[string][]peer.ID)
 	for _, to := range m.neighbours() {
-		lacks := m.lacking(ids, to)
-		groups[lacks] = append(groups[lacks], to)
+		marks := m.marks(ids, to)
+		groups[marks] = append(groups[marks], to)
 	}
-	for _, lacks := range sorted(groups) {
-		var envelopes [][]byte
-		for i, id := range ids {
-			if lacks[i] == 1 {
-				envelopes = append(envelopes, m.news[id].record.Envelope)
-			}
-		}
-		m.pushRecords(envelopes, groups[lacks]...)
+	for _, marks := range sorted(groups) {
+		m.sendNews(ids, marks, groups[marks])
 	}
-	clear(m.news)
 	m.spreadAt, m.timers.spread = m.now, time.Time{}
+	for id, n := range m.news {
+		if n.death == nil || n.pushed {
+			delete(m.news, id)
+			continue
+		}
+		n.pushed, m.timers.spread = true, m.now.Add(m.profile.Gather)
+	}
 }
 
-// lacking marks with a 1 each of the news that a neighbour is to be sent.
-func (m *Machine) lacking(ids []peer.ID, to peer.ID) string {
+// marks says what becomes of each of the news for a neighbour.
+func (m *Machine) marks(ids []peer.ID, to peer.ID) string {
 	marks := make([]byte, len(ids))
-	relay := slices.Contains(m.relays, to)
+	relay, l := slices.Index(m.relays, to), m.links[to]
 	for i, id := range ids {
-		if n := m.news[id]; !n.had[to] && id != to && (n.urgent || relay) {
-			marks[i] = 1
+		n := m.news[id]
+		switch {
+		case id == to || slices.Contains(n.had, l):
+			marks[i] = unsent
+		case n.pushed:
+			marks[i] = offer
+		case n.urgent || relay >= 0 && (n.death == nil || relay == 0 || relay == len(m.relays)-1):
+			marks[i], n.had = push, append(n.had, l)
+		default:
+			marks[i] = unsent
 		}
 	}
 	return string(marks)
+}
+
+// sendNews does what the marks say, for neighbours with the same.
+func (m *Machine) sendNews(ids []peer.ID, marks string, to []peer.ID) {
+	var records [][]byte
+	var deaths []Death
+	var offers []ID
+	for i, id := range ids {
+		switch n := m.news[id]; {
+		case marks[i] == offer:
+			offers = append(offers, ID{Peer: id, Version: n.death.Version})
+		case marks[i] == push && n.death != nil:
+			deaths = append(deaths, Death{n.death, m.now.Sub(n.made).Truncate(time.Millisecond)})
+		case marks[i] == push:
+			records = append(records, n.record.Envelope)
+		}
+	}
+	m.pushRecords(records, false, to...)
+	m.pushDeaths(deaths, to...)
+	for some := range slices.Chunk(offers, maxListed) {
+		m.send(&Have{some}, to...)
+	}
+}
+
+// onHave asks for the deaths that are new here.
+func (m *Machine) onHave(from peer.ID, h *Have) {
+	if !m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce) {
+		return
+	}
+	want := &Want{}
+	for _, id := range h.Deaths {
+		dead := rankOfDeath(id.Version)
+		m.held(id.Peer, dead, from)
+		e := m.roster.look(id.Peer)
+		if e == nil || dead.compare(e.rank) <= 0 || m.now.Sub(m.wanted[id.Peer]) < askAgain || len(want.Peers) >= maxListed {
+			continue
+		}
+		m.wanted[id.Peer] = m.now
+		want.Peers = append(want.Peers, id.Peer)
+	}
+	if len(want.Peers) > 0 {
+		m.send(want, from)
+	}
 }

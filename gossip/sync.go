@@ -31,7 +31,7 @@ func (m *Machine) compare(from peer.ID, root uint64, count int) {
 	switch {
 	case root == m.roster.root() || !m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce):
 	case mine <= m.profile.Small && 2*count <= mine:
-		m.pushRecords(m.alive(from), from)
+		m.pushRecords(m.alive(from), false, from)
 	case mine > count || mine == count && m.self < from:
 		m.sendBuckets(from)
 	}
@@ -47,14 +47,14 @@ func (m *Machine) alive(but peer.ID) [][]byte {
 }
 
 // pushRecords sends envelopes in as many frames as they need.
-func (m *Machine) pushRecords(envelopes [][]byte, to ...peer.ID) {
+func (m *Machine) pushRecords(envelopes [][]byte, quiet bool, to ...peer.ID) {
 	for len(envelopes) > 0 {
 		n, size := 0, 0
 		for n < len(envelopes) && size < pushBudget {
 			size += len(envelopes[n])
 			n++
 		}
-		m.send(&Push{Records: envelopes[:n:n]}, to...)
+		m.send(&Push{Records: envelopes[:n:n], Quiet: quiet}, to...)
 		envelopes = envelopes[n:]
 	}
 }
@@ -182,9 +182,7 @@ func (m *Machine) onIDs(from peer.ID, msg *IDs) {
 		}
 	}
 	m.shuffle(gone)
-	for _, e := range gone[:min(len(gone), maxShown)] {
-		m.show(e, from)
-	}
+	m.show(from, gone[:min(len(gone), maxShown)]...)
 	m.doubt(doubtful)
 	var news [][]byte
 	for _, e := range m.inBuckets(msg.Buckets) {
@@ -192,7 +190,7 @@ func (m *Machine) onIDs(from peer.ID, msg *IDs) {
 			news = append(news, e.record.Envelope)
 		}
 	}
-	m.pushRecords(news, from)
+	m.pushRecords(news, false, from)
 	want.Peers = want.Peers[:min(len(want.Peers), maxListed)]
 	m.send(want, from)
 }
@@ -203,14 +201,16 @@ func (m *Machine) onWant(from peer.ID, w *Want) {
 		return
 	}
 	var records [][]byte
+	var gone []*entry
 	for _, id := range w.Peers {
 		if e := m.roster.look(id); e != nil && e.record != nil && !e.rank.dead {
 			records = append(records, e.record.Envelope)
 		} else if e != nil {
-			m.show(e, from)
+			gone = append(gone, e)
 		}
 	}
-	m.pushRecords(records, from)
+	m.pushRecords(records, false, from)
+	m.show(from, gone...)
 	if s := m.sessions[from]; s != nil {
 		m.nextBatch(from, s)
 	}
@@ -245,6 +245,7 @@ func (m *Machine) tickSweep() {
 	for _, id := range sorted(m.links) {
 		m.sweepLink(id, m.links[id])
 	}
+	clear(m.wanted)
 	for id, until := range m.banned {
 		if m.now.After(until) {
 			delete(m.banned, id)

@@ -34,7 +34,7 @@ func (m *Machine) onAsk(from peer.ID, a *Ask) {
 	case e == nil:
 		return
 	case !e.rank.alive():
-		m.show(e, from)
+		m.show(from, e)
 		return
 	case e.rank.version().compare(a.Version) > 0:
 		m.send(&Answer{Subject: a.Subject, Nonce: a.Nonce, Record: e.record.Envelope}, from)

@@ -132,6 +132,8 @@ func toFrame(m Message, cell cid.Cid) *pb.Frame {
 		return &pb.Frame{Body: &pb.Frame_Ids{Ids: fromIDs(m)}}
 	case *Want:
 		return &pb.Frame{Body: &pb.Frame_Want{Want: &pb.Want{Peers: peerBytes(m.Peers)}}}
+	case *Have:
+		return &pb.Frame{Body: &pb.Frame_Have{Have: &pb.Have{Deaths: fromIDList(m.Deaths)}}}
 	}
 	panic(fmt.Sprintf("gossip: no frame for %T", m))
 }
@@ -176,13 +178,15 @@ func fromAnswer(m *Answer) *pb.Answer {
 }
 
 func fromIDs(m *IDs) *pb.Ids {
-	p := &pb.Ids{Buckets: m.Buckets}
-	for _, id := range m.IDs {
-		p.Ids = append(p.Ids, &pb.Id{
-			Peer: []byte(id.Peer), Incarnation: id.Version.Incarnation, Seq: id.Version.Seq, Sum: id.Sum,
-		})
+	return &pb.Ids{Buckets: m.Buckets, Ids: fromIDList(m.IDs)}
+}
+
+func fromIDList(ids []ID) []*pb.Id {
+	out := make([]*pb.Id, len(ids))
+	for i, id := range ids {
+		out[i] = &pb.Id{Peer: []byte(id.Peer), Incarnation: id.Version.Incarnation, Seq: id.Version.Seq, Sum: id.Sum}
 	}
-	return p
+	return out
 }
 
 func millis(d time.Duration) uint32 { return uint32(min(max(d.Milliseconds(), 0), 1<<31)) }
@@ -225,6 +229,8 @@ func fromFrame(f *pb.Frame) (Message, error) {
 		return toIDs(b.Ids)
 	case *pb.Frame_Want:
 		return toWant(b.Want)
+	case *pb.Frame_Have:
+		return toHave(b.Have)
 	}
 	return nil, nil // a kind of frame that a later version sends
 }

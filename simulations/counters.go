@@ -67,6 +67,8 @@ func kindOf(m gossip.Message) string {
 		return "ids"
 	case *gossip.Want:
 		return "want"
+	case *gossip.Have:
+		return "have"
 	}
 	return "unknown"
 }

@@ -20,11 +20,38 @@ func (n *Node) input(f func()) {
 	case !n.up:
 	case n.paused:
 		n.held = append(n.held, f)
+	case n.Busy > 0:
+		n.wait(f)
 	default:
-		f()
-		n.dispatch(n.m.Take())
-		n.schedule()
+		n.act(f)
 	}
+}
+
+// busy is how long a frame waits in a busy node beside its machine: two turns, for the socket and the stream.
+func (n *Node) busy() time.Duration {
+	if n.Busy == 0 {
+		return 0
+	}
+	return time.Duration(n.w.Rand.Int64N(int64(n.Busy)) + n.w.Rand.Int64N(int64(n.Busy)))
+}
+
+// wait does something at a busy node's next turn.
+func (n *Node) wait(f func()) {
+	if !n.turn.After(n.w.now) {
+		n.turn = n.w.now.Add(time.Duration(n.w.Rand.Int64N(int64(n.Busy))) + 1)
+	}
+	life := n.life
+	n.w.At(n.turn, func() {
+		if n.life == life {
+			n.act(f)
+		}
+	})
+}
+
+func (n *Node) act(f func()) {
+	f()
+	n.dispatch(n.m.Take())
+	n.schedule()
 }
 
 // schedule sees to a tick at the machine's next deadline.
@@ -86,7 +113,7 @@ func (n *Node) bent(m gossip.Message, to []peer.ID) {
 // Send sends a message beside the machine, as a liar does: it goes through the wire, once for all its receivers.
 func (n *Node) Send(m gossip.Message, to ...peer.ID) {
 	n.w.certified(m)
-	p := pack(m)
+	p := n.w.pack(m)
 	for _, id := range to {
 		if s := n.stream(id); s != nil {
 			s.put(p)
@@ -101,16 +128,48 @@ type parcel struct {
 	kind string
 }
 
-func pack(m gossip.Message) parcel {
-	data, err := gossip.Encode(m, Cell)
-	if err != nil {
-		panic(fmt.Sprintf("simulations: %T has no encoding: %v", m, err))
+func (w *World) pack(m gossip.Message) parcel {
+	if size, ok := w.known(m); ok {
+		return parcel{m, size, kindOf(m)}
 	}
+	data := encode(m)
 	msg, err := gossip.Decode(data)
 	if err != nil {
 		panic(fmt.Sprintf("simulations: what a machine sends is not taken: %T: %v", m, err))
 	}
+	if push, ok := msg.(*gossip.Push); ok {
+		for _, d := range push.Deaths {
+			w.decoded[d.Certificate] = len(encode(&gossip.Push{Deaths: []gossip.Death{d}}))
+		}
+	}
 	return parcel{msg, len(data), kindOf(m)}
+}
+
+func encode(m gossip.Message) []byte {
+	data, err := gossip.Encode(m, Cell)
+	if err != nil {
+		panic(fmt.Sprintf("simulations: %T has no encoding: %v", m, err))
+	}
+	return data
+}
+
+// known returns the size of a message of certificates that have all been through the wire before, or of word of them. It is
+// handed on as it is: ten thousand members would each keep a copy of their own of thousands of certificates. The size is that
+// of frames of one certificate each.
+func (w *World) known(m gossip.Message) (size int, ok bool) {
+	switch m := m.(type) {
+	case *gossip.Have:
+		return len(encode(&gossip.Have{Deaths: m.Deaths[:1]})) * len(m.Deaths), true
+	case *gossip.Push:
+		for _, d := range m.Deaths {
+			if w.decoded[d.Certificate] == 0 {
+				return 0, false
+			}
+			size += w.decoded[d.Certificate]
+		}
+		return size, len(m.Deaths) > 0 && len(m.Records) == 0 && m.Trust == nil
+	}
+	return 0, false
 }
 
 // redial tries a fresh connection, which proves life by an exchange of its own.

@@ -171,6 +171,7 @@ func (l *Liars) lies(n *Node, about *record.Signed) []gossip.Message {
 		buckets,
 		&gossip.IDs{Buckets: []byte{0, 1, 2}, IDs: []gossip.ID{{Peer: about.Peer, Version: later}}},
 		&gossip.Want{Peers: []peer.ID{about.Peer}},
+		&gossip.Have{Deaths: []gossip.ID{{Peer: about.Peer, Version: v}}}, // a death that it cannot show
 		&gossip.Hello{Record: n.m.Self().Envelope, Count: 1 << 20, Root: l.w.Rand.Uint64()},
 	}
 }

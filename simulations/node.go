@@ -24,6 +24,8 @@ type Node struct {
 	Events []Event
 	// Bend may replace what the machine sends to some peers, or drop it by returning nil: a liar.
 	Bend func(gossip.Message) gossip.Message
+	// Busy is up to how long the node's machine lets it wait for its turn, in which it does all that has come meanwhile.
+	Busy time.Duration
 
 	w       *World
 	m       *gossip.Machine
@@ -34,6 +36,7 @@ type Node struct {
 	held    []func()
 	streams map[peer.ID]*stream
 	wakeAt  time.Time
+	turn    time.Time // of a busy node
 }
 
 // Event is what a node was told, and when.

@@ -172,6 +172,30 @@ func (w *World) pauseAgainAndAgain(n *Node) {
 	w.After(3*time.Second+time.Duration(w.Rand.Int64N(int64(5*time.Second))), func() { w.pauseAgainAndAgain(n) })
 }
 
+// TestBusyMachinesArePatient is about members that wait up to a third of a second for each turn on a processor: nobody is suspected,
+// and no fresh connection is made, which would be more work for machines that have too much.
+func TestBusyMachinesArePatient(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{2, 8} {
+		w := NewWorld(16, gossip.LAN())
+		w.KeepEvents = true
+		settle(t, w, n)
+		for _, o := range w.nodes {
+			o.Busy = 350 * time.Millisecond
+		}
+		w.Run(20 * time.Minute)
+		mustHaveNoFalseDeath(t, w)
+		for _, o := range w.nodes {
+			if slices.ContainsFunc(o.Events, func(e Event) bool { return e.Kind == gossip.Suspected }) {
+				t.Errorf("N=%d: node %d suspected somebody", n, o.Index)
+			}
+		}
+		if w.Redials > 0 {
+			t.Errorf("N=%d: %d fresh connections", n, w.Redials)
+		}
+	}
+}
+
 func TestHungMemberIsPrunedAndComesBack(t *testing.T) {
 	w := NewWorld(6, gossip.LAN())
 	settle(t, w, 8)

@@ -65,7 +65,7 @@ func (s *stream) opened(rtt time.Duration) {
 	s.open, s.toLife = true, s.to.life
 	queued := s.frames
 	s.frames = nil
-	s.put(pack(s.from.m.Hello()))
+	s.put(s.from.w.pack(s.from.m.Hello()))
 	for _, f := range queued {
 		s.put(f.parcel)
 	}
@@ -95,7 +95,7 @@ func (s *stream) put(p parcel) {
 	}
 	w.count(p)
 	lat := w.Latency(s.from, s.to)
-	ready := w.now.Add(lat + w.lossDelay(2*lat))
+	ready := w.now.Add(lat + w.lossDelay(2*lat) + s.from.busy() + s.to.busy())
 	if ready.Before(s.last) {
 		ready = s.last
 	}

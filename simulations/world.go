@@ -47,7 +47,8 @@ type World struct {
 	byID     map[peer.ID]*Node
 	verifier *gossip.Verifier
 	views    views
-	shown    map[shown]bool // certificates seen
+	shown    map[shown]bool              // certificates seen
+	decoded  map[*gossip.Certificate]int // the size of a frame of each that has been through the wire
 }
 
 // NewWorld returns an empty World at Start.
@@ -57,6 +58,7 @@ func NewWorld(seed uint64, profile gossip.Profile) *World {
 		Latency:  func(a, b *Node) time.Duration { return 200 * time.Microsecond },
 		Counters: Counters{Traffic: make(map[string]gossip.Count)},
 		now:      Start, byID: make(map[peer.ID]*Node), verifier: gossip.NewVerifier(), shown: make(map[shown]bool),
+		decoded: make(map[*gossip.Certificate]int),
 	}
 }
 

@@ -38,6 +38,7 @@ type Frame struct {
 	//	*Frame_Buckets
 	//	*Frame_Ids
 	//	*Frame_Want
+	//	*Frame_Have
 	Body          isFrame_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -170,6 +171,15 @@ func (x *Frame) GetWant() *Want {
 	return nil
 }
 
+func (x *Frame) GetHave() *Have {
+	if x != nil {
+		if x, ok := x.Body.(*Frame_Have); ok {
+			return x.Have
+		}
+	}
+	return nil
+}
+
 type isFrame_Body interface {
 	isFrame_Body()
 }
@@ -214,6 +224,10 @@ type Frame_Want struct {
 	Want *Want `protobuf:"bytes,10,opt,name=want,proto3,oneof"`
 }
 
+type Frame_Have struct {
+	Have *Have `protobuf:"bytes,11,opt,name=have,proto3,oneof"`
+}
+
 func (*Frame_Hello) isFrame_Body() {}
 
 func (*Frame_Ping) isFrame_Body() {}
@@ -233,6 +247,8 @@ func (*Frame_Buckets) isFrame_Body() {}
 func (*Frame_Ids) isFrame_Body() {}
 
 func (*Frame_Want) isFrame_Body() {}
+
+func (*Frame_Have) isFrame_Body() {}
 
 // Hello is the first frame of every stream.
 type Hello struct {
@@ -1090,7 +1106,7 @@ func (x *Id) GetSum() uint32 {
 	return 0
 }
 
-// Want asks for the records named, and ends the answer to Ids.
+// Want asks for what is known of the peers named, a record or a certificate, and ends the answer to Ids.
 type Want struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peers         [][]byte               `protobuf:"bytes,1,rep,name=peers,proto3" json:"peers,omitempty"`
@@ -1135,11 +1151,56 @@ func (x *Want) GetPeers() [][]byte {
 	return nil
 }
 
+// Have names deaths of which the sender can show the certificates: the record that died, without a sum.
+type Have struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deaths        []*Id                  `protobuf:"bytes,1,rep,name=deaths,proto3" json:"deaths,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Have) Reset() {
+	*x = Have{}
+	mi := &file_gossip_gossippb_gossip_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Have) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Have) ProtoMessage() {}
+
+func (x *Have) ProtoReflect() protoreflect.Message {
+	mi := &file_gossip_gossippb_gossip_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Have.ProtoReflect.Descriptor instead.
+func (*Have) Descriptor() ([]byte, []int) {
+	return file_gossip_gossippb_gossip_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Have) GetDeaths() []*Id {
+	if x != nil {
+		return x.Deaths
+	}
+	return nil
+}
+
 var File_gossip_gossippb_gossip_proto protoreflect.FileDescriptor
 
 const file_gossip_gossippb_gossip_proto_rawDesc = "" +
 	"\n" +
-	"\x1cgossip/gossippb/gossip.proto\x12\x0ecell.gossip.v1\"\xd0\x03\n" +
+	"\x1cgossip/gossippb/gossip.proto\x12\x0ecell.gossip.v1\"\xfc\x03\n" +
 	"\x05Frame\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.cell.gossip.v1.HelloH\x00R\x05hello\x12*\n" +
 	"\x04ping\x18\x02 \x01(\v2\x14.cell.gossip.v1.PingH\x00R\x04ping\x12'\n" +
@@ -1151,7 +1212,8 @@ const file_gossip_gossippb_gossip_proto_rawDesc = "" +
 	"\abuckets\x18\b \x01(\v2\x17.cell.gossip.v1.BucketsH\x00R\abuckets\x12'\n" +
 	"\x03ids\x18\t \x01(\v2\x13.cell.gossip.v1.IdsH\x00R\x03ids\x12*\n" +
 	"\x04want\x18\n" +
-	" \x01(\v2\x14.cell.gossip.v1.WantH\x00R\x04wantB\x06\n" +
+	" \x01(\v2\x14.cell.gossip.v1.WantH\x00R\x04want\x12*\n" +
+	"\x04have\x18\v \x01(\v2\x14.cell.gossip.v1.HaveH\x00R\x04haveB\x06\n" +
 	"\x04body\"s\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04cell\x18\x01 \x01(\fR\x04cell\x12\x16\n" +
@@ -1218,7 +1280,9 @@ const file_gossip_gossippb_gossip_proto_rawDesc = "" +
 	"\x03seq\x18\x03 \x01(\x04R\x03seq\x12\x10\n" +
 	"\x03sum\x18\x04 \x01(\aR\x03sum\"\x1c\n" +
 	"\x04Want\x12\x14\n" +
-	"\x05peers\x18\x01 \x03(\fR\x05peersB.Z,github.com/cellnode/cellnode/gossip/gossippbb\x06proto3"
+	"\x05peers\x18\x01 \x03(\fR\x05peers\"2\n" +
+	"\x04Have\x12*\n" +
+	"\x06deaths\x18\x01 \x03(\v2\x12.cell.gossip.v1.IdR\x06deathsB.Z,github.com/cellnode/cellnode/gossip/gossippbb\x06proto3"
 
 var (
 	file_gossip_gossippb_gossip_proto_rawDescOnce sync.Once
@@ -1232,7 +1296,7 @@ func file_gossip_gossippb_gossip_proto_rawDescGZIP() []byte {
 	return file_gossip_gossippb_gossip_proto_rawDescData
 }
 
-var file_gossip_gossippb_gossip_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_gossip_gossippb_gossip_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_gossip_gossippb_gossip_proto_goTypes = []any{
 	(*Frame)(nil),       // 0: cell.gossip.v1.Frame
 	(*Hello)(nil),       // 1: cell.gossip.v1.Hello
@@ -1248,6 +1312,7 @@ var file_gossip_gossippb_gossip_proto_goTypes = []any{
 	(*Ids)(nil),         // 11: cell.gossip.v1.Ids
 	(*Id)(nil),          // 12: cell.gossip.v1.Id
 	(*Want)(nil),        // 13: cell.gossip.v1.Want
+	(*Have)(nil),        // 14: cell.gossip.v1.Have
 }
 var file_gossip_gossippb_gossip_proto_depIdxs = []int32{
 	1,  // 0: cell.gossip.v1.Frame.hello:type_name -> cell.gossip.v1.Hello
@@ -1260,15 +1325,17 @@ var file_gossip_gossippb_gossip_proto_depIdxs = []int32{
 	10, // 7: cell.gossip.v1.Frame.buckets:type_name -> cell.gossip.v1.Buckets
 	11, // 8: cell.gossip.v1.Frame.ids:type_name -> cell.gossip.v1.Ids
 	13, // 9: cell.gossip.v1.Frame.want:type_name -> cell.gossip.v1.Want
-	5,  // 10: cell.gossip.v1.Push.certificates:type_name -> cell.gossip.v1.Certificate
-	6,  // 11: cell.gossip.v1.Certificate.votes:type_name -> cell.gossip.v1.Vote
-	6,  // 12: cell.gossip.v1.Answer.vote:type_name -> cell.gossip.v1.Vote
-	12, // 13: cell.gossip.v1.Ids.ids:type_name -> cell.gossip.v1.Id
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 10: cell.gossip.v1.Frame.have:type_name -> cell.gossip.v1.Have
+	5,  // 11: cell.gossip.v1.Push.certificates:type_name -> cell.gossip.v1.Certificate
+	6,  // 12: cell.gossip.v1.Certificate.votes:type_name -> cell.gossip.v1.Vote
+	6,  // 13: cell.gossip.v1.Answer.vote:type_name -> cell.gossip.v1.Vote
+	12, // 14: cell.gossip.v1.Ids.ids:type_name -> cell.gossip.v1.Id
+	12, // 15: cell.gossip.v1.Have.deaths:type_name -> cell.gossip.v1.Id
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_gossip_gossippb_gossip_proto_init() }
@@ -1287,6 +1354,7 @@ func file_gossip_gossippb_gossip_proto_init() {
 		(*Frame_Buckets)(nil),
 		(*Frame_Ids)(nil),
 		(*Frame_Want)(nil),
+		(*Frame_Have)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1294,7 +1362,7 @@ func file_gossip_gossippb_gossip_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gossip_gossippb_gossip_proto_rawDesc), len(file_gossip_gossippb_gossip_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cellnode/cellnode/internal/link"
 	"github.com/cellnode/cellnode/internal/record"
+	"github.com/cellnode/cellnode/internal/stall"
 )
 
 // Interfaces compares what instances offer with what is wanted. It may be called from any number of goroutines.
@@ -82,7 +83,7 @@ func (t *Tracker) probeOnce(ctx context.Context, to link.Target, as *offer) (lin
 	if _, circuits := record.SplitCircuits(to.Addrs); len(circuits) > 0 {
 		limit += punchTime
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := stall.WithTimeout(ctx, limit)
 	defer cancel()
 	return t.cfg.Dialer.Probe(ctx, to, t.hello(link.Probing, as))
 }

@@ -17,6 +17,7 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + "\x00\x00\x00\x04\x00\x00\x
 // autoCheck finds out whether the service speaks HTTP/2, and checks it as grpc or tcp accordingly.
 type autoCheck struct {
 	dial     Dial
+	half     time.Duration // of a check's timeout: how long to wait for an answer to the preface
 	grpc     grpcCheck
 	speech   speech
 	silences int
@@ -60,9 +61,7 @@ func (c *autoCheck) listen(ctx context.Context) error {
 	}
 	defer conn.Close()
 	// Half of the time, so that a first grpc check fits in behind a slow answer, and silence is not taken for failure.
-	if end, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(time.Now().Add(time.Until(end) / 2))
-	}
+	_ = conn.SetDeadline(time.Now().Add(c.half))
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	var header [9]byte // of a frame: length (3 bytes), type, flags, stream

@@ -13,12 +13,14 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"time"
 
+	"github.com/cellnode/cellnode/internal/stall"
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -59,7 +61,7 @@ func New(h manifest.Health, dial func(ctx context.Context) (net.Conn, error), di
 	}
 	switch h.Kind {
 	case "":
-		return &autoCheck{dial: dial, grpc: grpcCheck{dial: dial, service: h.Path}}, nil
+		return &autoCheck{dial: dial, half: cmp.Or(h.Timeout, DefaultTimeout) / 2, grpc: grpcCheck{dial: dial, service: h.Path}}, nil
 	case "grpc":
 		return &grpcCheck{dial: dial, service: h.Path}, nil
 	case "http":
@@ -85,7 +87,7 @@ func Once(ctx context.Context, h manifest.Health, check Check) error {
 }
 
 func once(ctx context.Context, timeout time.Duration, check Check) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := stall.WithTimeout(ctx, timeout)
 	defer cancel()
 	err := check.Check(ctx)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
