@@ -27,7 +27,7 @@ func NewCensus(cell cid.Cid, p Profile, records []*record.Signed, now time.Time)
 	for _, rec := range records {
 		if rec.State != record.Leaving && c.roster.apply(rec) {
 			e := c.roster.entries[rec.Peer]
-			e.heard, e.listed = now, true
+			e.heard, e.listed = stampOf(now), true
 		}
 	}
 	for id := range c.roster.entries {

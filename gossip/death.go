@@ -86,7 +86,7 @@ const doubtsPerSecond, doubtsAtOnce = 1, 8
 
 // doubtful reports whether somebody who counts as dead here is said to live, by the very record that died.
 func (m *Machine) doubtful(e *entry, v Version) bool {
-	return e != nil && e.rank.dead && !e.listed && e.rank.version() == v && m.now.Sub(e.tried) >= m.profile.Sync
+	return e != nil && e.rank.dead && !e.listed && e.rank.version() == v && m.now.Sub(e.tried.time()) >= m.profile.Sync
 }
 
 // doubt greets some of those who are doubtful. They may sit behind a partition that has healed: they are told, and can refute.
@@ -96,7 +96,7 @@ func (m *Machine) doubt(doubtful []*entry) {
 		if !m.doubts.take(m.now, doubtsPerSecond, doubtsAtOnce) {
 			return
 		}
-		e.tried = m.now
+		e.tried = stampOf(m.now)
 		m.connect(e.id)
 	}
 }
@@ -107,7 +107,7 @@ func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
 		return
 	}
 	e := m.roster.entry(c.Subject)
-	e.ended = m.now
+	e.ended = stampOf(m.now)
 	if e.listed {
 		m.condemned.put(e, m.now.Add(max(m.profile.Window-age, m.profile.WindowFloor)))
 		if !e.suspected {
@@ -153,7 +153,7 @@ func byDrop(a, b *entry) int { return cmp.Or(a.dropAt.Compare(b.dropAt), cmp.Com
 // brings it back.
 func (m *Machine) unlist(e *entry, why Kind) {
 	m.condemned.remove(e)
-	e.suspected, e.ended = false, m.now
+	e.suspected, e.ended = false, stampOf(m.now)
 	if !e.listed {
 		return
 	}

@@ -146,7 +146,7 @@ func (m *Machine) learn(rec *record.Signed) bool {
 		return false
 	}
 	e := m.roster.entry(rec.Peer)
-	e.heard = m.now
+	e.heard = stampOf(m.now)
 	if e.rank.left {
 		m.unlist(e, Left)
 		return true

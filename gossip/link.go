@@ -240,7 +240,7 @@ func (m *Machine) unlink(id peer.ID) {
 func (m *Machine) heardFrom(from peer.ID, l *link) {
 	l.heard, m.local.heard = m.now, m.now
 	if e := m.roster.entry(from); e != nil {
-		e.heard = m.now
+		e.heard = stampOf(m.now)
 	}
 	if p := m.probes[from]; p != nil && p.stage >= again {
 		m.resolve(p, true)

@@ -239,7 +239,7 @@ func (m *Machine) member(e *entry) Member {
 	if e.suspected {
 		status = Suspect
 	}
-	return Member{Record: e.record, Status: status, Heard: e.heard, Self: e.id == m.self}
+	return Member{Record: e.record, Status: status, Heard: e.heard.time(), Self: e.id == m.self}
 }
 
 func (m *Machine) emit(kind Kind, e *entry) {

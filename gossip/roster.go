@@ -18,10 +18,8 @@ import (
 // idempotent: the highest wins. A higher incarnation always wins. Within one incarnation a leave wins over all else,
 // then the higher sequence number, and a death wins over the very record that it names.
 type rank struct {
-	incarnation uint64
-	left        bool
-	seq         uint64
-	dead        bool
+	incarnation, seq uint64
+	left, dead       bool
 }
 
 func rankOf(r *record.Signed) rank {
@@ -61,14 +59,33 @@ type entry struct {
 	record      *record.Signed
 	sum         uint64       // of the record's envelope
 	certificate *Certificate // of a death, while its evidence is kept
-	expires     time.Time    // when the entry is forgotten
+	expires     stamp        // when the entry is forgotten
 
+	heard stamp // last own proof of life
+	ended stamp // when it was taken off the list, or learned of as gone
+	tried stamp // when it was last greeted as one who counts as dead
+
+	dropAt    time.Time // end of a condemned member's window; zero otherwise
 	listed    bool      // among Members and on the rings
 	suspected bool      // an event has said so
-	dropAt    time.Time // end of a condemned member's window; zero otherwise
-	heard     time.Time // last own proof of life
-	ended     time.Time // when it was taken off the list, or learned of as gone
-	tried     time.Time // when it was last greeted as one who counts as dead
+}
+
+// stamp is a moment by the wall clock, in nanoseconds since 1970; 0 is never. It is a third of the size of a time.Time, and a
+// large cell has an entry of each member at each member.
+type stamp int64
+
+func stampOf(t time.Time) stamp {
+	if t.IsZero() {
+		return 0
+	}
+	return stamp(t.UnixNano())
+}
+
+func (s stamp) time() time.Time {
+	if s == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(s))
 }
 
 // roster is all that is known of a cell's members: a join-semilattice by member. Its digest covers living members
@@ -147,7 +164,7 @@ func (r *roster) apply(rec *record.Signed) bool {
 	}
 	r.uncount(e)
 	e.rank, e.record, e.sum, e.certificate = rankOf(rec), rec, envelopeSum(rec.Envelope), nil
-	e.expires = rec.Expires.Add(record.Leeway)
+	e.expires = stampOf(rec.Expires.Add(record.Leeway))
 	r.count(e)
 	return true
 }
@@ -163,7 +180,7 @@ const evidenceFor = time.Hour
 
 // compact drops the evidence about somebody who has not been listed for long.
 func (e *entry) compact(now time.Time) {
-	if !e.listed && !e.rank.alive() && now.Sub(e.ended) > evidenceFor {
+	if !e.listed && !e.rank.alive() && now.Sub(e.ended.time()) > evidenceFor {
 		e.record, e.certificate = nil, nil
 	}
 }
@@ -203,9 +220,7 @@ func (r *roster) kill(c *Certificate, now time.Time) bool {
 	}
 	r.uncount(e)
 	e.rank, e.certificate = rankOfDeath(c.Version), c
-	if until := minTime(c.Expires, now.Add(record.Validity)).Add(record.Leeway); until.After(e.expires) {
-		e.expires = until
-	}
+	e.expires = max(e.expires, stampOf(minTime(c.Expires, now.Add(record.Validity)).Add(record.Leeway)))
 	return true
 }
 

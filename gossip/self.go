@@ -28,7 +28,7 @@ func (m *Machine) learnOwn(rec *record.Signed) {
 		return
 	}
 	e := m.roster.entry(m.self)
-	e.heard = m.now
+	e.heard = stampOf(m.now)
 	kind := Updated
 	if !e.listed {
 		e.listed, kind = true, Joined

@@ -87,7 +87,7 @@ func (m *Machine) greetDead() {
 	e := m.roster.look(dead[m.rand.IntN(len(dead))])
 	chance := 1.0
 	if n := m.rings.len(); n > 1 {
-		chance = min(1, greetings/float64(n)) * min(1, float64(greetFully)/float64(m.now.Sub(e.ended)+1))
+		chance = min(1, greetings/float64(n)) * min(1, float64(greetFully)/float64(m.now.Sub(e.ended.time())+1))
 	}
 	if m.rand.Float64() < chance {
 		m.connect(e.id)
@@ -233,7 +233,7 @@ func (m *Machine) tickSweep() {
 		return
 	}
 	m.timers.sweep = m.now.Add(sweepEvery)
-	for _, id := range m.roster.which(func(e *entry) bool { return m.now.After(e.expires) && e.id != m.self }) {
+	for _, id := range m.roster.which(func(e *entry) bool { return e.expires < stampOf(m.now) && e.id != m.self }) {
 		m.unlist(m.roster.entry(id), Expired)
 		m.roster.forget(id)
 	}

@@ -152,7 +152,7 @@ func (m *Machine) certify(p *probe) {
 	e := m.roster.look(p.subject)
 	p.certified = true
 	m.condemn(&Certificate{
-		Subject: p.subject, Version: p.version, Expires: e.expires.Add(-record.Leeway).Truncate(time.Second),
+		Subject: p.subject, Version: p.version, Expires: e.expires.time().Add(-record.Leeway).Truncate(time.Second),
 		Votes: votes[:min(len(votes), MaxVotes)],
 	}, 0, m.self)
 }
