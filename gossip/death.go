@@ -109,7 +109,7 @@ func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
 	e := m.roster.entry(c.Subject)
 	e.ended = stampOf(m.now)
 	if e.listed {
-		m.condemned.put(e, m.now.Add(max(m.profile.Window-age, m.profile.WindowFloor)))
+		m.condemned.put(e, m.now.Add(max(m.profile.Window-age, m.profile.WindowFloor)+m.local.patience()))
 		if !e.suspected {
 			e.suspected = true
 			m.emit(Suspected, e)

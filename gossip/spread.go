@@ -15,8 +15,8 @@ type news struct {
 	record *record.Signed // or nil
 	death  *Certificate   // or nil
 	made   time.Time      // of the certificate, as far as it is known
-	urgent bool           // to all neighbours, not to the relays alone
-	pushed bool           // a death: two neighbours have been sent it, the others are told that it can be had
+	urgent bool           // a record: to all neighbours, not to the relays alone
+	pushed bool           // a death: two relays have been sent it, the others are told that it can be had
 	had    []*link        // who has sent it, or been sent it: some twenty
 }
 
@@ -84,11 +84,11 @@ func (m *Machine) held(about peer.ID, r rank, by peer.ID) {
 	}
 }
 
-// The marks of one piece of news for one neighbour.
+// What becomes of one piece of news for one neighbour.
 const (
-	unsent = '-'
-	push   = 'p'
-	offer  = 'o'
+	markNothing = '-'
+	markPush    = 'p' // it is sent
+	markOffer   = 'o' // the neighbour is told that it can be had
 )
 
 // tickSpread sends what has been gathered. Neighbours that lack the same get the same frames.
@@ -123,21 +123,31 @@ func (m *Machine) tickSpread() {
 // marks says what becomes of each of the news for a neighbour.
 func (m *Machine) marks(ids []peer.ID, to peer.ID) string {
 	marks := make([]byte, len(ids))
-	relay, l := slices.Index(m.relays, to), m.links[to]
+	l := m.links[to]
 	for i, id := range ids {
 		n := m.news[id]
 		switch {
 		case id == to || slices.Contains(n.had, l):
-			marks[i] = unsent
+			marks[i] = markNothing
 		case n.pushed:
-			marks[i] = offer
-		case n.urgent || relay >= 0 && (n.death == nil || relay == 0 || relay == len(m.relays)-1):
-			marks[i], n.had = push, append(n.had, l)
+			marks[i] = markOffer
+		case m.eager(n, to):
+			marks[i], n.had = markPush, append(n.had, l)
 		default:
-			marks[i] = unsent
+			marks[i] = markNothing
 		}
 	}
 	return string(marks)
+}
+
+// eager reports whether a neighbour is sent news unasked: an urgent record anybody is, others the relays, and a death two of them,
+// the first of a ring and the random one.
+func (m *Machine) eager(n *news, to peer.ID) bool {
+	if n.death == nil {
+		return n.urgent || slices.Contains(m.relays, to)
+	}
+	last := len(m.relays) - 1
+	return last >= 0 && (to == m.relays[0] || to == m.relays[last])
 }
 
 // sendNews does what the marks say, for neighbours with the same.
@@ -147,11 +157,11 @@ func (m *Machine) sendNews(ids []peer.ID, marks string, to []peer.ID) {
 	var offers []ID
 	for i, id := range ids {
 		switch n := m.news[id]; {
-		case marks[i] == offer:
+		case marks[i] == markOffer:
 			offers = append(offers, ID{Peer: id, Version: n.death.Version})
-		case marks[i] == push && n.death != nil:
+		case marks[i] == markPush && n.death != nil:
 			deaths = append(deaths, Death{n.death, m.now.Sub(n.made).Truncate(time.Millisecond)})
-		case marks[i] == push:
+		case marks[i] == markPush:
 			records = append(records, n.record.Envelope)
 		}
 	}

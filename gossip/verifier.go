@@ -11,13 +11,14 @@ import (
 	"github.com/cellnode/cellnode/internal/record"
 )
 
-// verifierSize is how many results each of a Verifier's two generations holds: about 1 MiB.
+// verifierSize is how many results each of a Verifier's two generations holds, if it is not told: about 1 MiB.
 const verifierSize = 8192
 
 // Verifier checks signatures and remembers by hash what it has checked, because in a flood the same bytes come from
 // every neighbour. It is not safe for concurrent use. A simulation may give one Verifier to all machines that it runs
 // in one goroutine; its answers depend on nothing but the bytes and, for records, the time.
 type Verifier struct {
+	size       int
 	records    cache[verified]
 	signatures cache[bool]
 	checked    int
@@ -29,7 +30,11 @@ type verified struct {
 }
 
 // NewVerifier returns an empty Verifier.
-func NewVerifier() *Verifier { return &Verifier{} }
+func NewVerifier() *Verifier { return NewVerifierOf(verifierSize) }
+
+// NewVerifierOf returns an empty Verifier that remembers at least the last size results of each kind, and at most twice as many.
+// Who plays thousands of machines needs room for every signature that is under way among them.
+func NewVerifierOf(size int) *Verifier { return &Verifier{size: size} }
 
 // Checked returns how many signatures were really computed, for tests and measurements.
 func (v *Verifier) Checked() int { return v.checked }
@@ -41,7 +46,7 @@ func (v *Verifier) record(envelope []byte, cell cid.Cid, now time.Time) (*record
 	h.Write(cell.Bytes())
 	h.Write(envelope)
 	key := [32]byte(h.Sum(nil))
-	if r, ok := v.records.get(key); ok {
+	if r, ok := v.records.get(key, v.size); ok {
 		if r.signed != nil && now.After(r.signed.Expires.Add(record.Leeway)) {
 			return nil, &record.Refusal{Code: record.CodeExpired, Detail: "ended while it was known"}
 		}
@@ -51,7 +56,7 @@ func (v *Verifier) record(envelope []byte, cell cid.Cid, now time.Time) (*record
 	var refusal *record.Refusal
 	if err == nil || errors.As(err, &refusal) && refusal.Code == record.CodeSig {
 		v.checked++
-		v.records.put(key, verified{signed, err})
+		v.records.put(key, verified{signed, err}, v.size)
 	}
 	return signed, err
 }
@@ -66,7 +71,7 @@ func (v *Verifier) signature(id peer.ID, data, sig []byte) bool {
 	h.Write(sig)
 	h.Write(data)
 	key := [32]byte(h.Sum(nil))
-	if ok, known := v.signatures.get(key); known {
+	if ok, known := v.signatures.get(key, v.size); known {
 		return ok
 	}
 	ok := false
@@ -75,26 +80,26 @@ func (v *Verifier) signature(id peer.ID, data, sig []byte) bool {
 		ok, err = pub.Verify(data, sig)
 		ok = ok && err == nil
 	}
-	v.signatures.put(key, ok)
+	v.signatures.put(key, ok, v.size)
 	return ok
 }
 
-// cache keeps the last verifierSize to 2 x verifierSize results: when the young generation is full, it becomes the
-// old one. The zero value is ready.
+// cache keeps the last size to 2 x size results: when the young generation is full, it becomes the old one. The zero value is
+// ready.
 type cache[V any] struct{ young, old map[[32]byte]V }
 
-func (c *cache[V]) get(k [32]byte) (V, bool) {
+func (c *cache[V]) get(k [32]byte, size int) (V, bool) {
 	v, ok := c.young[k]
 	if !ok {
 		if v, ok = c.old[k]; ok {
-			c.put(k, v)
+			c.put(k, v, size)
 		}
 	}
 	return v, ok
 }
 
-func (c *cache[V]) put(k [32]byte, v V) {
-	if c.young == nil || len(c.young) >= verifierSize {
+func (c *cache[V]) put(k [32]byte, v V, size int) {
+	if c.young == nil || len(c.young) >= size {
 		c.old, c.young = c.young, make(map[[32]byte]V)
 	}
 	c.young[k] = v

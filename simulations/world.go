@@ -57,7 +57,7 @@ func NewWorld(seed uint64, profile gossip.Profile) *World {
 		Profile: profile, Rand: rand.New(rand.NewPCG(seed, 1)),
 		Latency:  func(a, b *Node) time.Duration { return 200 * time.Microsecond },
 		Counters: Counters{Traffic: make(map[string]gossip.Count)},
-		now:      Start, byID: make(map[peer.ID]*Node), verifier: gossip.NewVerifier(), shown: make(map[shown]bool),
+		now:      Start, byID: make(map[peer.ID]*Node), verifier: gossip.NewVerifierOf(1 << 18), shown: make(map[shown]bool),
 		decoded: make(map[*gossip.Certificate]int),
 	}
 }

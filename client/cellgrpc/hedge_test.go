@@ -151,11 +151,12 @@ func TestACallWithEffectsIsMadeOnce(t *testing.T) {
 }
 
 func TestHedgesStayWithinTheirBudget(t *testing.T) {
-	const callers = 400
-	var held atomic.Bool
+	const callers, mark = 400, "held" // second askings of the calls before may still be under way
+	var total atomic.Int32
 	let := make(chan struct{})
-	wait := func(context.Context, int32) error {
-		if held.Load() {
+	wait := func(ctx context.Context, _ int32) error {
+		if len(metadata.ValueFromIncomingContext(ctx, mark)) > 0 {
+			total.Add(1)
 			<-let
 		}
 		return nil
@@ -167,24 +168,21 @@ func TestHedgesStayWithinTheirBudget(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	held.Store(true)
-	before := near.calls.Load() + far.calls.Load()
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
-			if _, err := invoke(within(t), cc, askMethod); err != nil {
+			if _, err := invoke(metadata.AppendToOutgoingContext(within(t), mark, "yes"), cc, askMethod); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	total := func() int32 { return near.calls.Load() + far.calls.Load() - before }
-	eventually(t, "all wait", func() bool { return total() >= callers })
-	for began := time.Now(); time.Since(began) < 100*time.Millisecond && total() < 2*callers; {
+	eventually(t, "all wait", func() bool { return total.Load() >= callers })
+	for began := time.Now(); time.Since(began) < 100*time.Millisecond && total.Load() < 2*callers; {
 		time.Sleep(time.Millisecond)
 	}
 	close(let)
 	wg.Wait()
-	if n := total() - callers; n < 1 || n > callers*hedgeThousandths/1000+hedgeBurst {
+	if n := total.Load() - callers; n < 1 || n > callers*hedgeThousandths/1000+hedgeBurst {
 		t.Errorf("%d of %d calls were made twice", n, callers)
 	}
 }

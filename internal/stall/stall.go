@@ -17,53 +17,66 @@ const (
 )
 
 // WithTimeout is context.WithTimeout for a wait on somebody else: time in which this process stood still, or came late to its
-// own timers, does not count. The context has no Deadline, since nobody can know it. Once cancel has been called, or the context
-// has ended, nothing of it is left running.
+// own timers, does not count. The context has no Deadline of its own, since nobody can know it. It ends with DeadlineExceeded, and
+// so do those that are made of it. After cancel, or its end, nothing of it is left running.
 func WithTimeout(parent context.Context, d time.Duration) (ctx context.Context, cancel context.CancelFunc) {
-	inner, stop := context.WithCancelCause(parent)
-	t := &timeout{Context: inner, stop: stop, meter: meter{step: max(d/steps, 1), left: steps, end: time.Now().Add(most * d)}}
+	t := &timeout{
+		Context: parent, done: make(chan struct{}),
+		meter: meter{step: max(d/steps, 1), left: steps, end: time.Now().Add(most * d)},
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.timer = time.AfterFunc(t.meter.step, t.tick)
-	t.detach = context.AfterFunc(inner, t.end)
-	return t, func() { stop(context.Canceled) }
+	t.detach = context.AfterFunc(parent, func() { t.end(parent.Err()) })
+	return t, func() { t.end(context.Canceled) }
 }
 
-// timeout is a context that ends with DeadlineExceeded when its meter has run out.
+// timeout is a context that ends when its meter has run out. Its values and its Deadline are its parent's.
 type timeout struct {
 	context.Context
-	stop   context.CancelCauseFunc
-	detach func() bool
+	done chan struct{}
 
-	mu    sync.Mutex
-	timer *time.Timer
-	meter meter
+	mu     sync.Mutex
+	err    error
+	timer  *time.Timer
+	detach func() bool
+	meter  meter
 }
 
-// Err returns DeadlineExceeded after the timeout, as that of context.WithTimeout does.
+func (t *timeout) Done() <-chan struct{} { return t.done }
+
 func (t *timeout) Err() error {
-	if err := t.Context.Err(); err == nil || context.Cause(t.Context) != context.DeadlineExceeded {
-		return err
-	}
-	return context.DeadlineExceeded
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
 }
 
 // tick is one step of the meter.
 func (t *timeout) tick() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if next := t.meter.tick(time.Now()); next > 0 {
+	if next := t.meter.tick(time.Now()); next > 0 && t.err == nil {
 		t.timer.Reset(next)
 		return
 	}
-	t.stop(context.DeadlineExceeded)
+	t.endLocked(context.DeadlineExceeded)
 }
 
-// end stops the timer of a context that has ended.
-func (t *timeout) end() {
+func (t *timeout) end(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.endLocked(err)
+}
+
+// endLocked ends the context, if it has not ended; the lock is held.
+func (t *timeout) endLocked(err error) {
+	if t.err != nil {
+		return
+	}
+	t.err = err
 	t.timer.Stop()
+	t.detach()
+	close(t.done)
 }
 
 // meter counts the steps of a timeout: one for each timer, however late it came.

@@ -14,6 +14,8 @@ func TestAProcessThatRunsWaitsAsLongAsItSaid(t *testing.T) {
 			start := time.Now()
 			ctx, cancel := WithTimeout(t.Context(), d)
 			defer cancel()
+			child, done := context.WithCancel(ctx)
+			defer done()
 			<-ctx.Done()
 			if took := time.Since(start); took > d || took < d-steps {
 				if d > steps || took > steps {
@@ -23,10 +25,9 @@ func TestAProcessThatRunsWaitsAsLongAsItSaid(t *testing.T) {
 			if !errors.Is(ctx.Err(), context.DeadlineExceeded) || context.Cause(ctx) != context.DeadlineExceeded {
 				t.Errorf("ended with %v, %v", ctx.Err(), context.Cause(ctx))
 			}
-			child, done := context.WithCancel(ctx)
-			defer done()
-			if child.Err() == nil {
-				t.Error("what hangs on it goes on")
+			<-child.Done()
+			if !errors.Is(child.Err(), context.DeadlineExceeded) {
+				t.Errorf("what is made of it ended with %v", child.Err())
 			}
 		})
 	}
@@ -46,8 +47,11 @@ func TestCancelIsNoTimeout(t *testing.T) {
 				t.Errorf("%s: ended with %v", name, ctx.Err())
 			}
 			cancel()
+			if ctx.(*timeout).timer.Stop() {
+				t.Errorf("%s: its timer was left running", name)
+			}
 		}
-	}) // a timer that is left keeps no bubble from ending, and does nothing
+	})
 }
 
 // TestLateTimersCountOnce plays a process that gets no processor: each timer comes late.
