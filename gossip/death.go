@@ -101,7 +101,8 @@ func (m *Machine) doubt(doubtful []*entry) {
 	}
 }
 
-// condemn takes a sufficient certificate: it is passed on, and its subject has until the end of the window to refute. Counting the window from the certificate's making saves the time of one flood.
+// condemn takes a sufficient certificate: it is passed on, and its subject has until the end of the window to refute.
+// Counting the window from the certificate's making saves the time of one flood.
 func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
 	if !m.roster.kill(c, m.now) {
 		return

@@ -43,6 +43,7 @@ func messages() []Message {
 		buckets,
 		&IDs{Buckets: []byte{1, 255}, IDs: []ID{{testPeer(3), v, 99}}},
 		&Want{Peers: []peer.ID{testPeer(1), testPeer(2)}},
+		&Have{Deaths: []ID{{Peer: testPeer(3), Version: v}}},
 	}
 }
 
