@@ -30,7 +30,7 @@ type order struct {
 	added   []placed // sorted; none of them is in settled
 }
 
-// bits are a set of small numbers; nil is empty.
+// bits are a set of small numbers; the zero value is empty.
 type bits struct {
 	words []uint64
 	count int

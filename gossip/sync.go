@@ -46,7 +46,7 @@ func (m *Machine) alive(but peer.ID) [][]byte {
 	return out
 }
 
-// pushRecords sends envelopes in as many frames as they need.
+// pushRecords sends envelopes in as many frames as they need; quiet ones are not passed on at once.
 func (m *Machine) pushRecords(envelopes [][]byte, quiet bool, to ...peer.ID) {
 	for len(envelopes) > 0 {
 		n, size := 0, 0

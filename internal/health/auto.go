@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/cellnode/cellnode/internal/stall"
 )
 
 // maxSilences is how often a service may leave the HTTP/2 preface unanswered before it counts as one that does not speak
@@ -61,21 +63,21 @@ func (c *autoCheck) listen(ctx context.Context) error {
 	}
 	defer conn.Close()
 	// Half of the time, so that a first grpc check fits in behind a slow answer, and silence is not taken for failure.
-	_ = conn.SetDeadline(time.Now().Add(c.half))
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	patience, cancel := stall.WithTimeout(ctx, c.half)
+	defer cancel()
+	stop := context.AfterFunc(patience, func() { conn.Close() })
 	defer stop()
 	var header [9]byte // of a frame: length (3 bytes), type, flags, stream
-	_, err = io.WriteString(conn, preface)
 	var n int
-	if err == nil {
-		n, err = io.ReadFull(conn, header[:])
+	if _, err := io.WriteString(conn, preface); err == nil {
+		n, _ = io.ReadFull(conn, header[:]) // how much came says it all
 	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case n == len(header) && header[3] == 4 && header[4] == 0 && header[5]|header[6]|header[7]|header[8] == 0:
 		c.speech = http2
-	case n == 0 && isTimeout(err):
+	case n == 0 && patience.Err() != nil:
 		if c.silences++; c.silences >= maxSilences {
 			c.speech = other
 		}
@@ -83,9 +85,4 @@ func (c *autoCheck) listen(ctx context.Context) error {
 		c.speech = other
 	}
 	return nil
-}
-
-func isTimeout(err error) bool {
-	timeout, ok := err.(interface{ Timeout() bool })
-	return ok && timeout.Timeout()
 }
