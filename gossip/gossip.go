@@ -32,6 +32,7 @@ type Gossip struct {
 	untrust func() // ends the watch of the Authority
 
 	traffic traffic
+	dials   *dials
 
 	mu        sync.Mutex
 	machine   *Machine
@@ -64,7 +65,7 @@ func New(ctx context.Context, cfg Config) (*Gossip, error) {
 		return nil, err
 	}
 	g := &Gossip{
-		cfg: cfg, log: cfg.Log.With("cell", cfg.Cell), wake: make(chan struct{}, 1), machine: machine,
+		cfg: cfg, log: cfg.Log.With("cell", cfg.Cell), wake: make(chan struct{}, 1), machine: machine, dials: newDials(),
 		outbounds: make(map[peer.ID]*outbound), inbounds: make(map[peer.ID][]*inbound),
 		redials: make(map[peer.ID]bool), hanging: make(map[peer.ID]bool), watchers: make(map[*watcher]bool),
 	}

@@ -27,15 +27,25 @@ func (g *Gossip) redialLater(info peer.AddrInfo) {
 	}
 	g.redials[info.ID] = true
 	g.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(g.ctx, RedialTimeout)
-		defer cancel()
-		err := g.redial(ctx, info)
+		err := g.redialInTurn(info)
 		g.log.Debug("redialled", "peer", info.ID, "err", err)
 		g.input(func(now time.Time, m *Machine) {
 			delete(g.redials, info.ID)
 			m.Redialled(now, info.ID, err == nil)
 		})
 	})
+}
+
+func (g *Gossip) redialInTurn(info peer.AddrInfo) error {
+	done, err := g.dials.begin(g.ctx, nil)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(g.ctx, RedialTimeout)
+	defer cancel()
+	err = g.redial(ctx, info)
+	done(err == nil)
+	return err
 }
 
 // redial reports whether a peer answers over a connection made just now. A host gives the connection that it already

@@ -36,13 +36,14 @@ const (
 // outbound carries frames to one peer over a stream of its own, which is opened when there is something to send and
 // begins with a Hello.
 type outbound struct {
-	id     peer.ID
-	addrs  []ma.Multiaddr
-	stale  []network.Conn // closed before the stream is opened
-	queue  chan []byte
-	queued atomic.Int64 // bytes in queue
-	ctx    context.Context
-	cancel context.CancelFunc
+	id      peer.ID
+	addrs   []ma.Multiaddr
+	stale   []network.Conn // closed before the stream is opened
+	queue   chan []byte
+	queued  atomic.Int64 // bytes in queue
+	ctx     context.Context
+	cancel  context.CancelFunc
+	reached chan struct{} // holds one when the peer has opened a stream of its own, which ends any wait for a dial
 }
 
 // outboundTo returns the way to a peer and makes one if there is none. g.mu is held.
@@ -55,7 +56,10 @@ func (g *Gossip) outboundTo(id peer.ID, addrs []ma.Multiaddr) *outbound {
 
 // newOutbound makes the way to a peer to which there is none. g.mu is held.
 func (g *Gossip) newOutbound(id peer.ID, addrs []ma.Multiaddr, stale []network.Conn) *outbound {
-	o := &outbound{id: id, addrs: slices.Concat(addrs, g.machine.Addrs(id)), stale: stale, queue: make(chan []byte, QueueFrames)}
+	o := &outbound{
+		id: id, addrs: slices.Concat(addrs, g.machine.Addrs(id)), stale: stale,
+		queue: make(chan []byte, QueueFrames), reached: make(chan struct{}, 1),
+	}
 	o.ctx, o.cancel = context.WithCancel(g.ctx)
 	g.outbounds[id] = o
 	g.wg.Go(func() { g.write(o) })
@@ -127,6 +131,7 @@ func (g *Gossip) changeLink(c LinkChange) {
 	}
 	g.cfg.Host.ConnManager().Unprotect(c.Peer, tag)
 	g.drop(c.Peer)
+	g.dials.forget(c.Peer)
 }
 
 // refuse ends all streams with a peer.
@@ -154,8 +159,14 @@ func (g *Gossip) write(o *outbound) {
 func (g *Gossip) writeAll(o *outbound) error {
 	s, err := g.open(o)
 	if err != nil {
+		g.mu.Lock()
+		if g.outbounds[o.id] == o {
+			g.dials.fail(o.id)
+		}
+		g.mu.Unlock()
 		return err
 	}
+	g.dials.forget(o.id)
 	defer s.Reset()
 	stop := context.AfterFunc(o.ctx, func() { s.Close(); s.Reset() })
 	defer stop()
@@ -192,13 +203,34 @@ func (g *Gossip) hello() ([]byte, error) {
 	return Encode(h, g.cfg.Cell)
 }
 
-// open dials the peer if need be. The machine decides how often that happens, so the swarm's own backoff is lifted.
+// open opens the stream to a peer, and dials it if need be, in its turn.
 func (g *Gossip) open(o *outbound) (network.Stream, error) {
-	ctx, cancel := context.WithTimeout(o.ctx, OpenTimeout)
-	defer cancel()
 	for _, c := range o.stale {
 		_ = c.Close() // it may be dead already
 	}
+	select {
+	case <-time.After(g.dials.rest(o.id)):
+	case <-o.reached:
+	case <-o.ctx.Done():
+		return nil, o.ctx.Err()
+	}
+	if len(g.cfg.Host.Network().ConnsToPeer(o.id)) > 0 {
+		return g.newStream(o)
+	}
+	done, err := g.dials.begin(o.ctx, o.reached)
+	if err != nil {
+		return nil, err
+	}
+	s, err := g.newStream(o)
+	done(err == nil)
+	return s, err
+}
+
+// newStream has the host dial, if there is no connection. The swarm's own backoff is lifted: dials leaves a peer alone long
+// enough.
+func (g *Gossip) newStream(o *outbound) (network.Stream, error) {
+	ctx, cancel := context.WithTimeout(o.ctx, OpenTimeout)
+	defer cancel()
 	if len(o.addrs) > 0 {
 		g.cfg.Host.Peerstore().AddAddrs(o.id, o.addrs, peerstore.TempAddrTTL)
 	}
@@ -284,6 +316,13 @@ func (g *Gossip) enter(in *inbound, from peer.ID) bool {
 		return false
 	}
 	g.wg.Add(1)
+	g.dials.forget(from)
+	if o := g.outbounds[from]; o != nil {
+		select {
+		case o.reached <- struct{}{}:
+		default:
+		}
+	}
 	if ins := g.inbounds[from]; len(ins) >= maxInbounds {
 		ins[0].stream.Reset()
 	}
