@@ -44,8 +44,8 @@ func newDials() *dials {
 	return &dials{slots: make(chan struct{}, dialsAtOnce), failed: make(map[peer.ID]failedDials)}
 }
 
-// begin waits for a slot, unless reached says before that there is nothing to dial any more. The dial must end with done, which
-// is not nil, unless err is not.
+// begin waits for a slot, unless reached says before that there is nothing to dial any more. Without an error the dial must end
+// with done.
 func (d *dials) begin(ctx context.Context, reached <-chan struct{}) (done func(answered bool), err error) {
 	select {
 	case d.slots <- struct{}{}:

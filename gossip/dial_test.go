@@ -2,7 +2,6 @@ package gossip
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,30 +10,58 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
+// takeAll takes every slot and returns what gives one of them back.
+func (d *dials) takeAll(t *testing.T) (done func(answered bool)) {
+	t.Helper()
+	for range dialsAtOnce {
+		var err error
+		if done, err = d.begin(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return done
+}
+
 func TestDialsWaitForTheirTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDials()
-		var under, most atomic.Int32
-		var wg sync.WaitGroup
-		for range 5 * dialsAtOnce {
-			wg.Go(func() {
-				done, err := d.begin(t.Context(), nil)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				most.Store(max(most.Load(), under.Add(1)))
-				time.Sleep(time.Second)
-				under.Add(-1)
-				done(true)
-			})
+		done := d.takeAll(t)
+		var begun atomic.Bool
+		go func() {
+			if _, err := d.begin(t.Context(), nil); err != nil {
+				t.Error(err)
+			}
+			begun.Store(true)
+		}()
+		if synctest.Wait(); begun.Load() {
+			t.Errorf("more than %d dials at once", dialsAtOnce)
 		}
-		wg.Wait()
-		if n := most.Load(); n != dialsAtOnce {
-			t.Errorf("up to %d dials at once, want %d", n, dialsAtOnce)
+		done(true)
+		if synctest.Wait(); !begun.Load() {
+			t.Error("a dial has ended, and the next one does not begin")
 		}
-		if d.typical != time.Second {
-			t.Errorf("a dial is said to take %v, want 1s", d.typical)
+	})
+}
+
+func TestStreamsAndFreshConnectionsWaitForTheirTurn(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		a, b, c := l.cell(1)[0], l.node(), l.node()
+		defer stopAll([]*node{a, b, c})
+		a.dials.takeAll(t)
+		a.mu.Lock()
+		a.greet(b.info())
+		a.mu.Unlock()
+		took := await(t, 2*OpenTimeout, "connected", func() bool { return len(a.host.Network().ConnsToPeer(b.host.ID())) > 0 })
+		if took < OpenTimeout {
+			t.Errorf("a stream was opened after %v, beside %d dials", took, dialsAtOnce)
+		}
+		a.dials.takeAll(t)
+		begun := time.Now()
+		if err := a.redialInTurn(c.info()); err == nil {
+			t.Error("a host without the cell counts as alive")
+		}
+		if took := time.Since(begun); took < slotMin {
+			t.Errorf("a fresh connection was made after %v, beside %d dials", took, dialsAtOnce)
 		}
 	})
 }
@@ -43,13 +70,7 @@ func TestDeadPeersKeepNobodyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDials()
 		d.took(20 * time.Millisecond)
-		for range dialsAtOnce {
-			done, err := d.begin(t.Context(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer done(false)
-		}
+		d.takeAll(t)
 		begun := time.Now()
 		done, err := d.begin(t.Context(), nil)
 		if err != nil {
@@ -65,13 +86,7 @@ func TestDeadPeersKeepNobodyWaiting(t *testing.T) {
 func TestWaitForATurnEndsWhenThereIsNothingToDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDials()
-		for range dialsAtOnce {
-			done, err := d.begin(t.Context(), nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer done(false)
-		}
+		d.takeAll(t)
 		reached := make(chan struct{}, 1)
 		reached <- struct{}{}
 		begun := time.Now()
@@ -98,16 +113,16 @@ func TestUnreachablePeerIsNotDialledForEachFrame(t *testing.T) {
 		defer stopAll([]*node{a})
 		nowhere := b.host.ID()
 		b.host.Close()
-		for range 400 {
+		took := await(t, time.Minute, "ten dials", func() bool {
 			a.mu.Lock()
 			a.send(Send{[]peer.ID{nowhere}, &Ping{ID: 1}})
 			a.mu.Unlock()
-			time.Sleep(50 * time.Millisecond)
-		}
-		a.dials.mu.Lock()
-		defer a.dials.mu.Unlock()
-		if n := a.dials.failed[nowhere].count; n < 5 || n > 15 {
-			t.Errorf("dialled %d times in 20 s, want about 10", n)
+			a.dials.mu.Lock()
+			defer a.dials.mu.Unlock()
+			return a.dials.failed[nowhere].count == 10
+		})
+		if took < 10*time.Second {
+			t.Errorf("dialled ten times within %v", took)
 		}
 	})
 }

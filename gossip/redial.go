@@ -36,6 +36,7 @@ func (g *Gossip) redialLater(info peer.AddrInfo) {
 	})
 }
 
+// redialInTurn waits for its turn among the dials, which RedialTimeout leaves out.
 func (g *Gossip) redialInTurn(info peer.AddrInfo) error {
 	done, err := g.dials.begin(g.ctx, nil)
 	if err != nil {
