@@ -48,6 +48,21 @@ func TestLeaveIsSeenEverywhereWithinASecond(t *testing.T) {
 	})
 }
 
+func TestLeaveDoesNotWaitForThoseWhoHaveLeftThemselves(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		nodes := l.cell(5)
+		defer func() { stopAll(nodes) }()
+		for len(nodes) > 1 {
+			start := time.Now()
+			if err := nodes[0].Leave(t.Context()); err != nil || time.Since(start) > leaveFlush/2 {
+				t.Errorf("%v after %s", err, time.Since(start))
+			}
+			nodes[0].stop()
+			nodes = nodes[1:]
+		}
+	})
+}
+
 func TestLeaveRightAfterTheFirstHelloIsSeen(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		stays, leaver := l.node(), l.node()

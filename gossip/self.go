@@ -88,7 +88,8 @@ func (m *Machine) SetState(now time.Time, s record.State) {
 
 // Leave says goodbye: a signed record with State Leaving, final for this incarnation, and behind it a ping to each
 // neighbour, so that Unconfirmed can tell who has not read it yet. Neighbours are also those who were greeted and have not
-// answered: they may list this member already. After Leave the machine does nothing more.
+// answered: they may list this member already. Who is gone itself is told nothing: it would not confirm it. After Leave the
+// machine does nothing more.
 func (m *Machine) Leave(now time.Time) {
 	m.enter(now)
 	defer m.leaveInput()
@@ -96,10 +97,13 @@ func (m *Machine) Leave(now time.Time) {
 		return
 	}
 	m.reissue(Version{m.own.Incarnation, m.own.Seq + 1}, func(in *record.Instance) { in.State = record.Leaving })
-	all := sorted(m.links)
-	m.pushOwn(all...)
-	m.goodbye = make(map[peer.ID]uint64, len(all))
-	for _, id := range all {
+	told := slices.DeleteFunc(sorted(m.links), func(id peer.ID) bool {
+		e := m.roster.look(id)
+		return e != nil && (e.rank.left || e.rank.dead && !m.links[id].theirs)
+	})
+	m.pushOwn(told...)
+	m.goodbye = make(map[peer.ID]uint64, len(told))
+	for _, id := range told {
 		m.pingID++
 		m.goodbye[id] = m.pingID
 		m.send(&Ping{ID: m.pingID}, id)

@@ -41,6 +41,7 @@ func TestARollingRestartFailsNoCall(t *testing.T) {
 		c.more(t, 200)
 		nodes[n] = startNode(t, answers, seeds)
 		seeds[n] = nodes[n].seed()
+		eventually(t, "the newcomer has met the others", func() bool { return len(nodes[n].instance.Seeds()) > 1 })
 		c.more(t, 200)
 	}
 	calls, failed := c.stop()

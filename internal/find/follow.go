@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/cellnode/cellnode/internal/link"
 )
 
@@ -12,6 +14,11 @@ import (
 func (t *Tracker) follow(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for id, end := range t.following {
+		if t.table.entries[peer.ID(id)] == nil {
+			end() // who has said goodbye hears nothing any more, and may keep the stream open while it drains
+		}
+	}
 	if len(t.following) >= t.cfg.Follow || t.urgentLocked() && t.table.usable() {
 		return // whoever waits for the very first connection gets the one that was probed
 	}
@@ -19,7 +26,7 @@ func (t *Tracker) follow(ctx context.Context) {
 		if len(t.following) >= t.cfg.Follow {
 			return
 		}
-		if !followable(i) || t.following[string(i.Peer)] != nil {
+		if !followable(i) || t.following[string(i.Peer)] != nil || time.Now().Before(t.table.entries[i.Peer].listless) {
 			continue
 		}
 		followCtx, cancel := context.WithCancel(ctx)
@@ -52,25 +59,22 @@ func (t *Tracker) followOne(ctx context.Context, i Instance) {
 		}
 	})
 	t.cfg.Log.Debug("list ended", "peer", i.Peer, "err", err)
-	if !listed { // do not ask one that serves no list again and again
-		t.mu.Lock()
-		t.lists++
-		t.announceLocked()
-		t.mu.Unlock()
-		select {
-		case <-ctx.Done():
-		case <-time.After(lonelyProbe):
-		}
-	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	delete(t.following, string(i.Peer))
+	e = t.table.entries[i.Peer]
 	if listed {
 		t.followed--
+	} else {
+		t.lists++
 	}
-	t.mu.Unlock()
-	if ctx.Err() == nil {
-		t.Failed(i)
+	if e != nil && !listed {
+		e.listless = time.Now().Add(lonelyProbe)
 	}
+	if e != nil && ctx.Err() == nil {
+		e.doubt(time.Now())
+	}
+	t.announceLocked()
 }
 
 func (t *Tracker) takeList(l link.List) {

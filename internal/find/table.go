@@ -68,8 +68,9 @@ type entry struct {
 	probed   time.Time // when the last probe ended
 	due      time.Time // of the next probe
 	probing  bool
-	far      bool // there were enough nearer ones when it last answered
-	again    bool // something new was heard while a probe was on its way
+	listless time.Time // before this it is not asked for its list again, for it has sent none
+	far      bool      // there were enough nearer ones when it last answered
+	again    bool      // something new was heard while a probe was on its way
 	// alarms counts the reports of its death that it has disproved; before believe the next one has to wait.
 	alarms  int
 	believe time.Time

@@ -44,6 +44,7 @@ type fakeInstance struct {
 	refuse      error
 	refuseOpen  error
 	hangOpen    bool
+	listless    bool
 	push        chan link.List // what its watchers are told
 }
 
@@ -113,6 +114,9 @@ func (n *fakeNet) Watch(ctx context.Context, to link.Target, _ link.Hello, each 
 	i, err := n.instance(to.Peer)
 	if err != nil {
 		return err
+	}
+	if i.listless {
+		return errLost
 	}
 	each(link.List{Full: true})
 	for {
@@ -261,6 +265,40 @@ func TestFollowedInstanceThatDiesIsNoticedAndReplaced(t *testing.T) {
 		n.start(b, 2)
 		awaitList(t, tr, func(s Snapshot) bool { return len(s.Instances) == 1 && s.Instances[0].Incarnation == 2 })
 	})
+}
+
+func TestInstanceThatLeavesOrServesNoListIsReplacedAtOnce(t *testing.T) {
+	for name, breaks := range map[string]func(*fakeInstance){
+		"leaves, and keeps its streams open": func(i *fakeInstance) {
+			goodbye := i.record(1, 1, record.Leaving)
+			i.push <- link.List{Gone: []link.Gone{{Peer: i.peer, Incarnation: 1, Reason: link.Left, Leave: goodbye}}}
+		},
+		"serves no list": func(i *fakeInstance) { i.listless = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				n, near, far, newcomer := newFakeNet(), newSigner(t), newSigner(t), newSigner(t)
+				breaks(n.start(near, 1))
+				other := n.start(far, 1)
+				tr := tracker(t, n, 1, seedWay(near))
+				time.Sleep(10 * time.Millisecond) // the near one has been asked for its list
+				tr.Found(Candidate{Peer: far.peer, Addrs: testAddr, Way: DHT})
+				lists := func(id peer.ID) func(Snapshot) bool {
+					return func(s Snapshot) bool {
+						return slices.ContainsFunc(s.Instances, func(i Instance) bool { return i.Peer == id })
+					}
+				}
+				awaitList(t, tr, lists(far.peer))
+				i := n.start(newcomer, 1)
+				began := time.Now()
+				other.push <- link.List{Members: []link.Member{{Record: i.record(1, 0, record.Serving)}}}
+				awaitList(t, tr, lists(newcomer.peer))
+				if took := time.Since(began); took > 100*time.Millisecond {
+					t.Errorf("the newcomer was heard of after %s", took)
+				}
+			})
+		})
+	}
 }
 
 func TestWaysAreAskedAgainWhenTheLastInstanceIsGone(t *testing.T) {
