@@ -50,7 +50,7 @@ func (m *Machine) onDeath(from peer.ID, d Death) {
 // validVotes returns the votes of a certificate that count here: of different members, entitled to observe the
 // subject, correctly signed.
 func (m *Machine) validVotes(c *Certificate) []Vote {
-	var out []Vote
+	out := make([]Vote, 0, len(c.Votes))
 	for i := range c.Votes {
 		v := &c.Votes[i]
 		twice := slices.ContainsFunc(out, func(o Vote) bool { return o.Voter == v.Voter })

@@ -15,8 +15,9 @@ const (
 	// members on two processors needed 10 to 60 s and 300,000 packets to know each other. With three it is 5 to 8 s and 60,000.
 	dialsAtOnce = 3
 	// A dial that has taken slotDials times as long as one that is answered typically takes does not keep others waiting any
-	// longer: the peer is gone. slotMin bounds that from below.
-	slotDials, slotMin = 4, 250 * time.Millisecond
+	// longer: the peer is gone. slotMin bounds that from below, and firstSlot is what it is before one has been answered: a
+	// newcomer may have been told of more who are gone than of others.
+	slotDials, slotMin, firstSlot = 4, 250 * time.Millisecond, time.Second
 	// typicalWeight is the weight of one answered dial in dials.typical (RFC 6298, section 2: alpha).
 	typicalWeight = 8
 	// firstRest is how long a peer that could not be reached is left alone, doubled with each failure in a row up to lastRest,
@@ -29,9 +30,10 @@ const (
 type dials struct {
 	slots chan struct{} // one for each dial that may keep others waiting
 
-	mu      sync.Mutex
+	mu      sync.Mutex    // nobody waits for anything with it
 	typical time.Duration // of a dial that is answered, moving average; zero before the first
 	failed  map[peer.ID]failedDials
+	waiting map[peer.ID]chan<- struct{} // what ends the wait for a dial to a peer
 }
 
 // failedDials are those to one peer since it was reached last.
@@ -41,7 +43,31 @@ type failedDials struct {
 }
 
 func newDials() *dials {
-	return &dials{slots: make(chan struct{}, dialsAtOnce), failed: make(map[peer.ID]failedDials)}
+	return &dials{slots: make(chan struct{}, dialsAtOnce), failed: make(map[peer.ID]failedDials), waiting: make(map[peer.ID]chan<- struct{})}
+}
+
+// wait has reached told of a peer that need not be dialled any more, until stop.
+func (d *dials) wait(id peer.ID, reached chan<- struct{}) (stop func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting[id] = reached
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.waiting[id] == reached {
+			delete(d.waiting, id)
+		}
+	}
+}
+
+// connected ends the wait for a dial to a peer: there is a connection to it.
+func (d *dials) connected(id peer.ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case d.waiting[id] <- struct{}{}:
+	default:
+	}
 }
 
 // begin waits for a slot, unless reached says before that there is nothing to dial any more. Without an error the dial must end
@@ -70,7 +96,7 @@ func (d *dials) slotTime() time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.typical == 0 {
-		return OpenTimeout
+		return firstSlot
 	}
 	return min(max(slotDials*d.typical, slotMin), OpenTimeout)
 }

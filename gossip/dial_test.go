@@ -51,8 +51,8 @@ func TestStreamsAndFreshConnectionsWaitForTheirTurn(t *testing.T) {
 		a.mu.Lock()
 		a.greet(b.info())
 		a.mu.Unlock()
-		took := await(t, 2*OpenTimeout, "connected", func() bool { return len(a.host.Network().ConnsToPeer(b.host.ID())) > 0 })
-		if took < OpenTimeout {
+		took := await(t, OpenTimeout, "connected", func() bool { return a.isConnected(b.host.ID()) })
+		if took < firstSlot {
 			t.Errorf("a stream was opened after %v, beside %d dials", took, dialsAtOnce)
 		}
 		a.dials.takeAll(t)
@@ -123,6 +123,47 @@ func TestUnreachablePeerIsNotDialledForEachFrame(t *testing.T) {
 		})
 		if took < 10*time.Second {
 			t.Errorf("dialled ten times within %v", took)
+		}
+	})
+}
+
+func TestConnectionOfSomebodyElseIsUsedWithoutATurn(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		nodes := l.cell(1)
+		a, b := nodes[0], l.node()
+		defer func() { stopAll(nodes) }()
+		b.gossip()
+		nodes = append(nodes, b)
+		a.dials.takeAll(t)
+		a.mu.Lock()
+		a.greet(b.info())
+		a.mu.Unlock()
+		if err := a.host.Connect(t.Context(), b.info()); err != nil {
+			t.Fatal(err)
+		}
+		took := await(t, 5*time.Second, "both know both", func() bool { return agree(nodes) })
+		if took > 200*time.Millisecond {
+			t.Errorf("a peer to which there was a connection was greeted after %v", took)
+		}
+	})
+}
+
+func TestPeerThatComesDuringADialIsAnsweredAtOnce(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		nodes := l.cell(1)
+		a, b := nodes[0], l.node()
+		defer func() { stopAll(nodes) }()
+		b.dark.Store(true)
+		a.mu.Lock()
+		a.greet(b.info())
+		a.mu.Unlock()
+		time.Sleep(1500 * time.Millisecond) // the dial's packets are repeated ever more rarely
+		b.dark.Store(false)
+		nodes = append(nodes, b)
+		b.gossip(a)
+		took := await(t, 5*time.Second, "both know both", func() bool { return agree(nodes) })
+		if took > 200*time.Millisecond {
+			t.Errorf("a peer that came during a dial to it was answered after %v", took)
 		}
 	})
 }

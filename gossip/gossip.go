@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cellnode/cellnode/internal/record"
@@ -31,8 +32,9 @@ type Gossip struct {
 
 	untrust func() // ends the watch of the Authority
 
-	traffic traffic
-	dials   *dials
+	traffic  traffic
+	dials    *dials
+	connects *network.NotifyBundle // tells dials
 
 	mu        sync.Mutex
 	machine   *Machine
@@ -75,6 +77,8 @@ func New(ctx context.Context, cfg Config) (*Gossip, error) {
 		return nil, err
 	}
 	g.untrust = cfg.Authority.OnChange(g.nudge)
+	g.connects = &network.NotifyBundle{ConnectedF: func(_ network.Network, c network.Conn) { g.dials.connected(c.RemotePeer()) }}
+	cfg.Host.Network().Notify(g.connects)
 	g.wg.Go(g.loop)
 	return g, nil
 }
@@ -169,6 +173,7 @@ func (g *Gossip) Close() error {
 		}
 	}
 	g.mu.Unlock()
+	g.cfg.Host.Network().StopNotify(g.connects)
 	g.wg.Wait()
 	return nil
 }

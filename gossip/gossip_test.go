@@ -102,6 +102,25 @@ func TestLeaveDoesNotWaitLongForSomebodyWhoNeverAnswered(t *testing.T) {
 	})
 }
 
+func TestLeaveDoesNotWaitForSomebodyWhoCouldNotBeReached(t *testing.T) {
+	inLab(t, func(t *testing.T, l *lab) {
+		n, dead := l.node(), l.node()
+		dead.dark.Store(true)
+		n.gossip(dead)
+		defer stopAll([]*node{n, dead})
+		await(t, 2*OpenTimeout, "the dial has failed", func() bool {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			l := n.machine.links[dead.host.ID()]
+			return l != nil && l.failed
+		})
+		start := time.Now()
+		if err := n.Leave(t.Context()); err != nil || time.Since(start) > leaveFlush/2 {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+	})
+}
+
 func TestLeaveWithoutAnybodyReturnsAtOnce(t *testing.T) {
 	inLab(t, func(t *testing.T, l *lab) {
 		n := l.node()

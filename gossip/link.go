@@ -34,6 +34,7 @@ type link struct {
 	strikes allowance // of worthless signatures
 	asks    allowance // of work for the neighbour
 	told    time.Time // when it was last told of its own death
+	failed  bool      // our last stream to it broke or could not be opened, and it has said nothing since
 }
 
 // sample takes a measured round trip (RFC 6298, section 2).
@@ -215,6 +216,7 @@ func (m *Machine) Broken(now time.Time, id peer.ID) {
 	m.enter(now)
 	defer m.leaveInput()
 	if l := m.links[id]; l != nil {
+		l.failed = true
 		m.lookAfter(id, l)
 	}
 }
@@ -238,7 +240,7 @@ func (m *Machine) unlink(id peer.ID) {
 
 // heardFrom notes that a frame came from a peer: proof that it lived when it was sent.
 func (m *Machine) heardFrom(from peer.ID, l *link) {
-	l.heard, m.local.heard = m.now, m.now
+	l.heard, m.local.heard, l.failed = m.now, m.now, false
 	if e := m.roster.entry(from); e != nil {
 		e.heard = stampOf(m.now)
 	}

@@ -88,8 +88,8 @@ func (m *Machine) SetState(now time.Time, s record.State) {
 
 // Leave says goodbye: a signed record with State Leaving, final for this incarnation, and behind it a ping to each
 // neighbour, so that Unconfirmed can tell who has not read it yet. Neighbours are also those who were greeted and have not
-// answered: they may list this member already. Who is gone itself is told nothing: it would not confirm it. After Leave the
-// machine does nothing more.
+// answered: they may list this member already. Who is gone itself, or could not be reached for a greeting, is told nothing: it
+// would not confirm it. After Leave the machine does nothing more.
 func (m *Machine) Leave(now time.Time) {
 	m.enter(now)
 	defer m.leaveInput()
@@ -98,8 +98,11 @@ func (m *Machine) Leave(now time.Time) {
 	}
 	m.reissue(Version{m.own.Incarnation, m.own.Seq + 1}, func(in *record.Instance) { in.State = record.Leaving })
 	told := slices.DeleteFunc(sorted(m.links), func(id peer.ID) bool {
-		e := m.roster.look(id)
-		return e != nil && (e.rank.left || e.rank.dead && !m.links[id].theirs)
+		e, l := m.roster.look(id), m.links[id]
+		if e == nil {
+			return l.failed
+		}
+		return e.rank.left || e.rank.dead && !l.theirs
 	})
 	m.pushOwn(told...)
 	m.goodbye = make(map[peer.ID]uint64, len(told))

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,8 @@ type outbound struct {
 	queued  atomic.Int64 // bytes in queue
 	ctx     context.Context
 	cancel  context.CancelFunc
-	reached chan struct{} // holds one when the peer has opened a stream of its own, which ends any wait for a dial
+	reached chan struct{} // holds one when there is a connection to the peer, whoever made it
+	came    chan struct{} // holds one when the peer has opened a stream of its own
 }
 
 // outboundTo returns the way to a peer and makes one if there is none. g.mu is held.
@@ -58,7 +60,7 @@ func (g *Gossip) outboundTo(id peer.ID, addrs []ma.Multiaddr) *outbound {
 func (g *Gossip) newOutbound(id peer.ID, addrs []ma.Multiaddr, stale []network.Conn) *outbound {
 	o := &outbound{
 		id: id, addrs: slices.Concat(addrs, g.machine.Addrs(id)), stale: stale,
-		queue: make(chan []byte, QueueFrames), reached: make(chan struct{}, 1),
+		queue: make(chan []byte, QueueFrames), reached: make(chan struct{}, 1), came: make(chan struct{}, 1),
 	}
 	o.ctx, o.cancel = context.WithCancel(g.ctx)
 	g.outbounds[id] = o
@@ -160,7 +162,7 @@ func (g *Gossip) writeAll(o *outbound) error {
 	s, err := g.open(o)
 	if err != nil {
 		g.mu.Lock()
-		if g.outbounds[o.id] == o {
+		if g.outbounds[o.id] == o && len(g.inbounds[o.id]) == 0 {
 			g.dials.fail(o.id)
 		}
 		g.mu.Unlock()
@@ -208,28 +210,55 @@ func (g *Gossip) open(o *outbound) (network.Stream, error) {
 	for _, c := range o.stale {
 		_ = c.Close() // it may be dead already
 	}
+	defer g.dials.wait(o.id, o.reached)()
 	select {
 	case <-time.After(g.dials.rest(o.id)):
 	case <-o.reached:
 	case <-o.ctx.Done():
 		return nil, o.ctx.Err()
 	}
-	if len(g.cfg.Host.Network().ConnsToPeer(o.id)) > 0 {
-		return g.newStream(o)
+	if g.isConnected(o.id) {
+		return g.newStream(o.ctx, o)
 	}
 	done, err := g.dials.begin(o.ctx, o.reached)
 	if err != nil {
 		return nil, err
 	}
-	s, err := g.newStream(o)
+	s, err := g.dial(o)
 	done(err == nil)
+	return s, err
+}
+
+func (g *Gossip) isConnected(id peer.ID) bool { return len(g.cfg.Host.Network().ConnsToPeer(id)) > 0 }
+
+// dial opens a stream over a new connection, or over that of the peer, when it comes meanwhile.
+func (g *Gossip) dial(o *outbound) (network.Stream, error) {
+	select {
+	case <-o.came: // before, and its connection has ended
+	default:
+	}
+	ctx, cancel := context.WithCancel(o.ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-o.came:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	s, err := g.newStream(ctx, o)
+	cancel()
+	watching.Wait()
+	if err != nil && g.isConnected(o.id) {
+		return g.newStream(o.ctx, o)
+	}
 	return s, err
 }
 
 // newStream has the host dial, if there is no connection. The swarm's own backoff is lifted: dials leaves a peer alone long
 // enough.
-func (g *Gossip) newStream(o *outbound) (network.Stream, error) {
-	ctx, cancel := context.WithTimeout(o.ctx, OpenTimeout)
+func (g *Gossip) newStream(ctx context.Context, o *outbound) (network.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, OpenTimeout)
 	defer cancel()
 	if len(o.addrs) > 0 {
 		g.cfg.Host.Peerstore().AddAddrs(o.id, o.addrs, peerstore.TempAddrTTL)
@@ -317,9 +346,10 @@ func (g *Gossip) enter(in *inbound, from peer.ID) bool {
 	}
 	g.wg.Add(1)
 	g.dials.forget(from)
+	g.dials.connected(from)
 	if o := g.outbounds[from]; o != nil {
 		select {
-		case o.reached <- struct{}{}:
+		case o.came <- struct{}{}:
 		default:
 		}
 	}

@@ -64,8 +64,8 @@ func (p *pool) UpdateClientConnState(s balancer.ClientConnState) error {
 	}
 	p.order = order
 	p.dropOthers()
-	if len(order) == 0 {
-		p.update()
+	if len(order) == 0 { // ResolverError follows when everybody has been asked in vain; until then calls wait
+		p.cc.UpdateState(balancer.State{ConnectivityState: connectivity.Connecting, Picker: failing{balancer.ErrNoSubConnAvailable}})
 		return balancer.ErrBadResolverState
 	}
 	p.connect()
@@ -137,6 +137,8 @@ func (p *pool) changed(m *member, s balancer.SubConnState) {
 		return
 	}
 	switch s.ConnectivityState {
+	case connectivity.Ready:
+		p.err = nil
 	case connectivity.Idle: // it ended, or the pause after a failure has
 		m.conn.Connect()
 	case connectivity.TransientFailure:

@@ -53,8 +53,8 @@ func NewClientOf(c *client.Client, cell string, opts ...grpc.DialOption) (*grpc.
 	return cc, err
 }
 
-// Dial is NewClient, and returns when the connection stands. Where that cannot be had before ctx ends it returns why, such
-// as a *client.NoneError.
+// Dial is NewClient, and returns when the connection stands. As soon as everybody who is known has been asked in vain, or ctx
+// ends, it returns why, such as a *client.NoneError.
 func Dial(ctx context.Context, cell string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	c, err := client.Default()
 	if err != nil {

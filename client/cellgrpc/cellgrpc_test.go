@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -106,6 +107,23 @@ func TestAnInstanceTakesCallsWhenItIsFoundAndNoneWhenItDrains(t *testing.T) {
 	}
 	if first == "" || old.Load() < 11 {
 		t.Errorf("the other one took %d", old.Load())
+	}
+}
+
+func TestCallsWaitWhileTheCellIsLookedForAnew(t *testing.T) {
+	c := newCell(t)
+	c.add(time.Millisecond, &instance{})
+	cc := c.connect()
+	c.update(func([]choice.Member) []choice.Member { return nil })
+	eventually(t, "the last instance is let go of", func() bool { return cc.GetState() == connectivity.Connecting })
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := check(short, cc); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("a call while instances are looked for: %v", err)
+	}
+	c.add(time.Millisecond, &instance{})
+	if err := check(within(t), cc); err != nil {
+		t.Errorf("a call when one has been found: %v", err)
 	}
 }
 

@@ -42,6 +42,42 @@ func TestDialEndsThoughTheInstanceAnswersEveryProbe(t *testing.T) {
 	})
 }
 
+func TestTheOnlyInstanceIsWaitedForAfterOneFailedCall(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a := newFakeNet(), newSigner(t)
+		n.start(a, 1)
+		tr := tracker(t, n, 0, seedWay(a))
+		settled(t, tr, 1)
+		tr.Demote(tr.Snapshot().Instances[0], errLost)
+		if _, _, err := tr.Dial(t.Context()); err != nil {
+			t.Errorf("a call right after one that failed: %v", err)
+		}
+	})
+}
+
+func TestInstanceThatFailsEveryCallIsNotAskedAllTheTime(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a := newFakeNet(), newSigner(t)
+		n.start(a, 1)
+		tr := tracker(t, n, 0, seedWay(a))
+		demoted := 0
+		for began := time.Now(); time.Since(began) < 10*time.Second; demoted++ {
+			s := awaitList(t, tr, func(s Snapshot) bool { return len(s.Instances) == 1 })
+			tr.Demote(s.Instances[0], errLost)
+		}
+		if probes := n.counts(a.peer).probes; probes > 20 {
+			t.Errorf("%d probes in 10 s", probes)
+		}
+		time.Sleep(2 * demotedFor)
+		tr.Demote(tr.Snapshot().Instances[0], errLost)
+		began := time.Now()
+		awaitList(t, tr, func(s Snapshot) bool { return len(s.Instances) == 1 })
+		if took := time.Since(began); took > 10*time.Millisecond {
+			t.Errorf("after a good while a failed call keeps it off the list for %s", took)
+		}
+	})
+}
+
 func TestDialDoesNotWaitForOneThatIsSilent(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n, a, b := newFakeNet(), newSigner(t), newSigner(t)

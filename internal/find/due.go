@@ -29,13 +29,25 @@ func (t *table) due(now time.Time, n int, followed bool) []*entry {
 			list = append(list, e)
 		}
 	}
-	slices.SortFunc(list, func(a, b *entry) int { return a.due.Compare(b.due) })
+	slices.SortFunc(list, func(a, b *entry) int {
+		switch {
+		case a.known() == b.known():
+			return a.due.Compare(b.due)
+		case a.known():
+			return -1
+		default:
+			return 1
+		}
+	})
 	list = list[:min(n, len(list))]
 	for _, e := range list {
 		e.probing = true
 	}
 	return list
 }
+
+// known reports whether it has been live.
+func (e *entry) known() bool { return !e.since.IsZero() }
 
 // next returns when the next probe is due; zero means never.
 func (t *table) next() (at time.Time) {
@@ -50,10 +62,10 @@ func (t *table) next() (at time.Time) {
 	return at
 }
 
-// pending reports whether a candidate has not answered its first probe yet.
+// pending reports whether a candidate has not answered its first probe yet, or one that has failed a call the probe after that.
 func (t *table) pending() bool {
 	for _, e := range t.entries {
-		if !e.live && e.err == nil && len(e.addrs) > 0 && !e.self && e.socket == "" {
+		if !e.live && (e.doubted || e.err == nil && len(e.addrs) > 0 && !e.self && e.socket == "") {
 			return true
 		}
 	}

@@ -15,10 +15,12 @@ func (t *Tracker) follow(ctx context.Context) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, end := range t.following {
-		if t.table.entries[peer.ID(id)] == nil {
-			end() // who has said goodbye hears nothing any more, and may keep the stream open while it drains
+		// Who has said goodbye hears nothing any more, and may keep the stream open while it drains.
+		if e := t.table.entries[peer.ID(id)]; e == nil || !e.live && e.failures > 1 {
+			end()
 		}
 	}
+	now := time.Now()
 	if len(t.following) >= t.cfg.Follow || t.urgentLocked() && t.table.usable() {
 		return // whoever waits for the very first connection gets the one that was probed
 	}
@@ -26,7 +28,7 @@ func (t *Tracker) follow(ctx context.Context) {
 		if len(t.following) >= t.cfg.Follow {
 			return
 		}
-		if !followable(i) || t.following[string(i.Peer)] != nil || time.Now().Before(t.table.entries[i.Peer].listless) {
+		if e := t.table.entries[i.Peer]; !followable(i) || t.following[string(i.Peer)] != nil || e.failures > 0 || now.Before(e.listless) {
 			continue
 		}
 		followCtx, cancel := context.WithCancel(ctx)
@@ -36,6 +38,19 @@ func (t *Tracker) follow(ctx context.Context) {
 			cancel()
 		})
 	}
+}
+
+// relistLocked returns when a list is to be asked for again that was not served; zero means never.
+func (t *Tracker) relistLocked() (at time.Time) {
+	if len(t.following) >= t.cfg.Follow {
+		return at
+	}
+	for _, e := range t.table.entries {
+		if e.live && !e.listless.IsZero() && (at.IsZero() || e.listless.Before(at)) {
+			at = e.listless
+		}
+	}
+	return at
 }
 
 func followable(i Instance) bool { return !i.Self && len(i.Addrs) > 0 }

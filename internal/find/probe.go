@@ -44,7 +44,11 @@ func (t *Tracker) nextProbes(now time.Time) (targets []link.Target, pause time.D
 		targets = append(targets, link.Target{Peer: e.peer, Addrs: e.addrs, Trusted: e.trusted, Urgent: urgent})
 	}
 	t.probes += len(targets)
-	switch next := t.table.next(); {
+	next := t.table.next()
+	if at := t.relistLocked(); at.After(now) && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
+	switch {
 	case next.IsZero():
 		return targets, time.Minute
 	case len(targets) == allowed:
@@ -92,6 +96,10 @@ func (t *Tracker) probe(ctx context.Context, to link.Target) {
 	if err == nil {
 		err = t.cfg.Authority.Admit(rec, now) // a trust document may have come meanwhile
 	}
+	if busy(err) {
+		t.table.busy(to.Peer, err, now)
+		return
+	}
 	if err != nil {
 		if t.table.failed(to.Peer, err, final(err), now) {
 			t.hangUpLocked(to.Peer)
@@ -123,4 +131,10 @@ func (t *Tracker) verify(to link.Target, w link.Welcome) (*record.Signed, error)
 func final(err error) bool {
 	var refused *link.Refused
 	return errors.As(err, &refused)
+}
+
+// busy reports whether the instance is there, and has no time for us now.
+func busy(err error) bool {
+	var refused *link.Refused
+	return errors.As(err, &refused) && refused.Code == link.CodeBusy
 }

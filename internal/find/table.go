@@ -30,6 +30,11 @@ const (
 	farProbe = 2 * time.Minute
 	// Warm is how long a Tracker's dialer keeps unused connections: from one probe to the next.
 	Warm = aliveProbe + 5*time.Second
+	// An instance that fails a call is probed at once; one that does so again within demotedFor, though it answers probes,
+	// after demotedMin, twice that, and so on up to demotedMax.
+	demotedFor = 10 * time.Second
+	demotedMin = 100 * time.Millisecond
+	demotedMax = 2 * time.Second
 	// A candidate that does not answer is asked again after retryMin, twice that, and so on up to retryMax; one
 	// that never answered is forgotten after forgetAfter failures.
 	retryMin    = 500 * time.Millisecond
@@ -71,6 +76,11 @@ type entry struct {
 	listless time.Time // before this it is not asked for its list again, for it has sent none
 	far      bool      // there were enough nearer ones when it last answered
 	again    bool      // something new was heard while a probe was on its way
+	// demotions counts the calls that it has failed, each within demotedFor of the one before. After the first it is worth
+	// waiting for: doubted is true until it has been asked whether it is there.
+	demotions int
+	demotedAt time.Time
+	doubted   bool
 	// alarms counts the reports of its death that it has disproved; before believe the next one has to wait.
 	alarms  int
 	believe time.Time
@@ -99,6 +109,7 @@ func (t *table) found(c Candidate, now time.Time) bool {
 		t.version++
 	}
 	e.trusted = e.trusted || c.Trusted
+	before := e.record
 	news := e.merge(c)
 	switch {
 	case c.Self || c.Socket != "":
@@ -111,6 +122,12 @@ func (t *table) found(c Candidate, now time.Time) bool {
 		// A newer record of a live instance may carry another state; its own word, so it is believed at once.
 		if e.record.State != e.state {
 			e.state = e.record.State
+			t.version++
+		}
+		if before == nil || e.record.Incarnation > before.Incarnation { // another process, which may run something else
+			e.due = now
+			t.version++
+		} else if !slices.EqualFunc(e.record.Addrs, before.Addrs, ma.Multiaddr.Equal) {
 			t.version++
 		}
 	}
@@ -162,6 +179,7 @@ func (t *table) admitLocal(e *entry, c Candidate, now time.Time) {
 	if !e.live {
 		e.since = now
 	}
+	e.doubted = false
 	e.live, e.state, e.path, e.rtt, e.err = true, record.Serving, Local, 0, nil
 	e.self, e.socket = c.Self, c.Socket
 	if c.Record != nil {
@@ -192,7 +210,7 @@ func (t *table) answered(id peer.ID, a answer, now time.Time) {
 		return
 	}
 	t.list = nil
-	e.probing, e.probed = false, now
+	e.probing, e.doubted, e.probed = false, false, now
 	if a.state == record.Leaving {
 		t.leave(id, a.record.Incarnation)
 		return
@@ -244,7 +262,7 @@ func (t *table) failed(id peer.ID, err error, final bool, now time.Time) (dead b
 	if e == nil {
 		return false
 	}
-	e.probing, e.probed = false, now
+	e.probing, e.doubted, e.probed = false, false, now
 	e.failures++
 	if e.live && e.failures < 2 && !final {
 		e.due = now
@@ -302,12 +320,36 @@ func (t *table) demote(i Instance, err error, now time.Time) {
 	if e == nil {
 		return
 	}
-	if e.live && e.socket == i.Socket {
-		e.live, e.socket, e.err = false, "", err
+	if !e.live || e.socket != i.Socket {
+		e.doubt(now)
+		return
+	}
+	e.live, e.socket, e.err = false, "", err
+	t.list = nil
+	t.version++
+	if now.Sub(e.demotedAt) > demotedFor {
+		e.demotions = 0
+	}
+	e.doubted, e.demotedAt = e.demotions == 0, now
+	e.doubt(now)
+	if e.demotions++; e.demotions > 1 && !e.probing {
+		e.due = now.Add(min(demotedMax, demotedMin<<min(e.demotions-2, 10)))
+	}
+}
+
+// busy takes a probe that was turned away because the instance is at one of its limits: it is there.
+func (t *table) busy(id peer.ID, err error, now time.Time) {
+	e := t.entries[id]
+	if e == nil || !e.live {
+		t.failed(id, err, false, now)
+		return
+	}
+	if e.suspect {
 		t.list = nil
 		t.version++
 	}
-	e.doubt(now)
+	e.probing, e.again, e.suspect, e.accused = false, false, false, false
+	e.failures, e.probed, e.due = 0, now, now.Add(lonelyProbe)
 }
 
 // leave removes an instance that said goodbye itself, unless it has started anew since.
@@ -327,6 +369,9 @@ func (t *table) leave(id peer.ID, incarnation uint64) {
 // probed there.
 func (t *table) dropSockets(except map[peer.ID]bool, now time.Time) {
 	for id, e := range t.entries {
+		if e.socket == "" && len(e.addrs) == 0 {
+			e.doubted = false // it would have been named
+		}
 		if e.socket == "" || except[id] {
 			continue
 		}

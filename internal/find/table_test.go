@@ -291,6 +291,45 @@ func TestLocalServiceGoesWithItsRegistration(t *testing.T) {
 	}
 }
 
+func TestLocalServiceThatFailedACallIsWaitedForUntilTheNextLook(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	tab.found(Candidate{Peer: a.peer, Way: Local, Socket: "unix:/run/exchange.sock"}, start)
+	tab.demote(tab.instances()[0], errLost, start)
+	if len(tab.instances()) != 0 || !tab.pending() {
+		t.Error("it is listed, or not waited for")
+	}
+	tab.dropSockets(nil, start)
+	if tab.pending() {
+		t.Error("it is waited for though it is not named any more")
+	}
+}
+
+func TestThoseWhoAnsweredBeforeAreAskedFirst(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	a.answering(tab, 1)
+	for range 100 {
+		tab.found(Candidate{Peer: newSigner(t).peer, Addrs: testAddr, Way: DHT}, start)
+	}
+	tab.gone(Gone{Peer: a.peer, Incarnation: 1}, start.Add(time.Second))
+	if due := tab.due(start.Add(time.Second), 8, true); due[0].peer != a.peer {
+		t.Error("one that is called dead waits behind a hundred that nobody has seen")
+	}
+}
+
+func TestNewLifeOfAnInstanceIsAskedAtOnce(t *testing.T) {
+	tab, a := newTable(), newSigner(t)
+	a.answering(tab, 1)
+	tab.found(Candidate{Peer: a.peer, Way: List, Record: a.record(1, 1, record.Serving)}, start)
+	before := tab.version
+	if len(tab.due(start, 10, true)) != 0 {
+		t.Error("a renewed record makes a probe due")
+	}
+	tab.found(Candidate{Peer: a.peer, Way: List, Record: a.record(2, 0, record.Serving)}, start)
+	if tab.version == before || len(tab.due(start, 10, true)) != 1 {
+		t.Error("nobody looks what another process of the instance runs")
+	}
+}
+
 func TestAddressesOfALocalServiceChangeNothing(t *testing.T) {
 	tab, a := newTable(), newSigner(t)
 	tab.found(Candidate{Peer: a.peer, Way: Local, Socket: "unix:/run/exchange.sock"}, start)

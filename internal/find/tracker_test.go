@@ -44,6 +44,7 @@ type fakeInstance struct {
 	refuse      error
 	refuseOpen  error
 	hangOpen    bool
+	silent      bool // it answers nothing, as behind a wire that is cut
 	listless    bool
 	push        chan link.List // what its watchers are told
 }
@@ -60,31 +61,44 @@ func (n *fakeNet) start(s signer, incarnation uint64) *fakeInstance {
 	return i
 }
 
+// change changes what an instance does.
+func (n *fakeNet) change(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
+}
+
 func (n *fakeNet) stop(id peer.ID) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.up, id)
 }
 
-func (n *fakeNet) instance(id peer.ID) (*fakeInstance, error) {
+func (n *fakeNet) instance(ctx context.Context, id peer.ID) (fakeInstance, error) {
 	time.Sleep(time.Millisecond)
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	i := n.up[id]
 	if i == nil {
-		return nil, errLost
+		n.mu.Unlock()
+		return fakeInstance{}, errLost
 	}
-	return i, i.refuse
+	now := *i
+	n.mu.Unlock()
+	if now.silent {
+		<-ctx.Done()
+		return now, ctx.Err()
+	}
+	return now, now.refuse
 }
 
-func (n *fakeNet) Probe(_ context.Context, to link.Target, _ link.Hello) (link.Probe, error) {
+func (n *fakeNet) Probe(ctx context.Context, to link.Target, _ link.Hello) (link.Probe, error) {
 	n.count(to.Peer, func(a *asked) {
 		a.probes++
 		if to.Urgent {
 			a.urgent++
 		}
 	})
-	i, err := n.instance(to.Peer)
+	i, err := n.instance(ctx, to.Peer)
 	if err != nil {
 		return link.Probe{}, err
 	}
@@ -95,7 +109,7 @@ func (n *fakeNet) Probe(_ context.Context, to link.Target, _ link.Hello) (link.P
 
 func (n *fakeNet) Open(ctx context.Context, to link.Target, _ link.Hello) (*link.Conn, error) {
 	n.count(to.Peer, func(a *asked) { a.opens++ })
-	i, err := n.instance(to.Peer)
+	i, err := n.instance(ctx, to.Peer)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +125,7 @@ func (n *fakeNet) Interface(context.Context, link.Target, link.Hello) ([]byte, e
 }
 
 func (n *fakeNet) Watch(ctx context.Context, to link.Target, _ link.Hello, each func(link.List)) error {
-	i, err := n.instance(to.Peer)
+	i, err := n.instance(ctx, to.Peer)
 	if err != nil {
 		return err
 	}
@@ -121,7 +135,10 @@ func (n *fakeNet) Watch(ctx context.Context, to link.Target, _ link.Hello, each 
 	each(link.List{Full: true})
 	for {
 		select {
-		case l := <-i.push:
+		case l, open := <-i.push:
+			if !open {
+				return errLost
+			}
 			each(l)
 		case <-ctx.Done():
 			return ctx.Err()
@@ -283,11 +300,6 @@ func TestInstanceThatLeavesOrServesNoListIsReplacedAtOnce(t *testing.T) {
 				tr := tracker(t, n, 1, seedWay(near))
 				time.Sleep(10 * time.Millisecond) // the near one has been asked for its list
 				tr.Found(Candidate{Peer: far.peer, Addrs: testAddr, Way: DHT})
-				lists := func(id peer.ID) func(Snapshot) bool {
-					return func(s Snapshot) bool {
-						return slices.ContainsFunc(s.Instances, func(i Instance) bool { return i.Peer == id })
-					}
-				}
 				awaitList(t, tr, lists(far.peer))
 				i := n.start(newcomer, 1)
 				began := time.Now()
@@ -299,6 +311,66 @@ func TestInstanceThatLeavesOrServesNoListIsReplacedAtOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestInstanceThatFallsSilentIsReplacedAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, near, far, newcomer := newFakeNet(), newSigner(t), newSigner(t), newSigner(t)
+		silent, other := n.start(near, 1), n.start(far, 1)
+		tr := tracker(t, n, 1, seedWay(near))
+		time.Sleep(10 * time.Millisecond) // the near one has been asked for its list
+		tr.Found(Candidate{Peer: far.peer, Addrs: testAddr, Way: DHT})
+		awaitList(t, tr, lists(far.peer))
+		n.change(func() { silent.silent = true })
+		close(silent.push)
+		i := n.start(newcomer, 1)
+		began := time.Now()
+		other.push <- link.List{Members: []link.Member{{Record: i.record(1, 0, record.Serving)}}}
+		awaitList(t, tr, lists(newcomer.peer))
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("the newcomer was heard of after %s", took)
+		}
+	})
+}
+
+func TestInstanceThatServesNoListIsAskedForItLater(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, near, far, newcomer := newFakeNet(), newSigner(t), newSigner(t), newSigner(t)
+		n.start(near, 1)
+		other := n.start(far, 1)
+		other.listless = true
+		tr := tracker(t, n, 2, seedWay(near, far))
+		settled(t, tr, 2)
+		time.Sleep(aliveProbe + 3*time.Second) // both have been asked for their lists, and nothing else is about to happen
+		n.change(func() { other.listless = false })
+		i := n.start(newcomer, 1)
+		began := time.Now()
+		other.push <- link.List{Members: []link.Member{{Record: i.record(1, 0, record.Serving)}}}
+		awaitList(t, tr, lists(newcomer.peer))
+		if took := time.Since(began); took > lonelyProbe+100*time.Millisecond {
+			t.Errorf("the newcomer was heard of after %s", took)
+		}
+	})
+}
+
+func TestBusyInstanceStaysListed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		n, a := newFakeNet(), newSigner(t)
+		i := n.start(a, 1)
+		tr := tracker(t, n, 0, seedWay(a))
+		settled(t, tr, 1)
+		n.change(func() { i.refuse = &link.Refused{Code: link.CodeBusy} })
+		for range 5 {
+			tr.Failed(tr.Snapshot().Instances[0])
+			time.Sleep(time.Second)
+			if s := tr.Snapshot(); len(s.Instances) != 1 {
+				t.Fatalf("pruned, though it answers that it is busy: %v", s.Refused)
+			}
+		}
+		if probes := n.counts(a.peer).probes; probes > 10 {
+			t.Errorf("%d probes in 5 s of one that is busy", probes)
+		}
+	})
 }
 
 func TestWaysAreAskedAgainWhenTheLastInstanceIsGone(t *testing.T) {
@@ -379,6 +451,13 @@ func settled(t *testing.T, tr *Tracker, instances int) {
 	s, err := tr.Settle(t.Context())
 	if err != nil || len(s.Instances) != instances {
 		t.Fatalf("settled with %d instances, want %d: %v", len(s.Instances), instances, err)
+	}
+}
+
+// lists reports whether a list has an instance.
+func lists(id peer.ID) func(Snapshot) bool {
+	return func(s Snapshot) bool {
+		return slices.ContainsFunc(s.Instances, func(i Instance) bool { return i.Peer == id })
 	}
 }
 
