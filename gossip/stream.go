@@ -231,7 +231,7 @@ func (g *Gossip) open(o *outbound) (network.Stream, error) {
 
 func (g *Gossip) isConnected(id peer.ID) bool { return len(g.cfg.Host.Network().ConnsToPeer(id)) > 0 }
 
-// dial opens a stream over a new connection, or over that of the peer, when it comes meanwhile.
+// dial opens a stream over a new connection, or over the peer's own when it comes meanwhile.
 func (g *Gossip) dial(o *outbound) (network.Stream, error) {
 	select {
 	case <-o.came: // before, and its connection has ended

@@ -40,17 +40,18 @@ func (t *Tracker) follow(ctx context.Context) {
 	}
 }
 
-// relistLocked returns when a list is to be asked for again that was not served; zero means never.
-func (t *Tracker) relistLocked() (at time.Time) {
+// relistLocked returns when a list is to be asked for again that was not served, if that is before next, else next; zero is
+// never.
+func (t *Tracker) relistLocked(now, next time.Time) time.Time {
 	if len(t.following) >= t.cfg.Follow {
-		return at
+		return next
 	}
 	for _, e := range t.table.entries {
-		if e.live && !e.listless.IsZero() && (at.IsZero() || e.listless.Before(at)) {
-			at = e.listless
+		if e.live && e.listless.After(now) && (next.IsZero() || e.listless.Before(next)) {
+			next = e.listless
 		}
 	}
-	return at
+	return next
 }
 
 func followable(i Instance) bool { return !i.Self && len(i.Addrs) > 0 }

@@ -44,11 +44,7 @@ func (t *Tracker) nextProbes(now time.Time) (targets []link.Target, pause time.D
 		targets = append(targets, link.Target{Peer: e.peer, Addrs: e.addrs, Trusted: e.trusted, Urgent: urgent})
 	}
 	t.probes += len(targets)
-	next := t.table.next()
-	if at := t.relistLocked(); at.After(now) && (next.IsZero() || at.Before(next)) {
-		next = at
-	}
-	switch {
+	switch next := t.relistLocked(now, t.table.next()); {
 	case next.IsZero():
 		return targets, time.Minute
 	case len(targets) == allowed:

@@ -317,10 +317,10 @@ func (t *table) gone(g Gone, now time.Time) (dead bool) {
 // until that is named again.
 func (t *table) demote(i Instance, err error, now time.Time) {
 	e := t.entries[i.Peer]
-	if e == nil {
+	if e == nil || !e.live { // or another call has failed there as well
 		return
 	}
-	if !e.live || e.socket != i.Socket {
+	if e.socket != i.Socket {
 		e.doubt(now)
 		return
 	}
