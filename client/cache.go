@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cellnode/cellnode/internal/find"
 	"github.com/cellnode/cellnode/manifest"
@@ -54,8 +57,13 @@ func (c *Client) cacheWay(r *Resolved, way string, sink find.Sink) error {
 // cannot is said once.
 func (c *Client) keepCache(ctx context.Context, s *cell) {
 	said := false
+	var before []find.Instance // that were live when the file was written
 	keep := func() {
-		err := c.writeCache(s, s.tracker.Snapshot().Instances)
+		known := s.tracker.Snapshot()
+		err := c.writeCache(s, known, before)
+		if err == nil && len(known.Instances) > 0 {
+			before = known.Instances
+		}
 		if err != nil && !said {
 			c.log.Warn("instances not remembered", "cell", s.Cell.String(), "err", err)
 		}
@@ -78,17 +86,23 @@ func (c *Client) keepCache(ctx context.Context, s *cell) {
 	}
 }
 
-// writeCache replaces the file by the live instances, unless it says the same and is young. An empty list never replaces
-// one that may help tomorrow.
-func (c *Client) writeCache(s *cell, live []find.Instance) error {
+// writeCache replaces the file by the live instances and those others that it named, unless it says the same and is young.
+// An empty list never replaces one that may help tomorrow. before are the instances that were live at the last writing.
+func (c *Client) writeCache(s *cell, known find.Snapshot, before []find.Instance) error {
 	list := manifest.SeedList{Cell: s.Cell.ID(), Updated: time.Now().UTC().Truncate(time.Second)}
-	for _, i := range live {
+	for _, i := range known.Instances {
 		if len(i.Addrs) > 0 && !i.Self && len(list.Instances) < maxCached {
 			list.Instances = append(list.Instances, manifest.Seed{Peer: i.Peer, Addrs: i.Addrs[:min(len(i.Addrs), manifest.MaxSeedAddrs)]})
 		}
 	}
 	path := c.cacheFile(s.Resolved)
-	if len(list.Instances) == 0 || saysTheSame(path, list) {
+	if len(list.Instances) == 0 {
+		return nil
+	}
+	was, old := oldCache(path)
+	others := unheard(old.Instances, known, before)
+	list.Instances = append(list.Instances, others[:min(len(others), maxCached-len(list.Instances))]...)
+	if saysTheSame(was, old, list) {
 		return nil
 	}
 	data, err := list.Marshal()
@@ -101,14 +115,35 @@ func (c *Client) writeCache(s *cell, live []find.Instance) error {
 	return manifest.WriteFile(path, data, 0o600)
 }
 
-// saysTheSame reports whether the file was written not long ago with these very instances.
-func saysTheSame(path string, list manifest.SeedList) bool {
-	was, err := readFile(path, manifest.MaxSeedListSize)
+// oldCache returns the file as it is; one that is missing or damaged is empty.
+func oldCache(path string) (data []byte, list manifest.SeedList) {
+	data, err := readFile(path, manifest.MaxSeedListSize)
 	if err != nil {
-		return false
+		return nil, list
 	}
-	old, err := manifest.ParseSeedList(path, was)
-	if err != nil || list.Updated.Sub(old.Updated).Abs() > cacheYoung {
+	old, err := manifest.ParseSeedList(path, data)
+	if err != nil {
+		return nil, list
+	}
+	return data, *old
+}
+
+// unheard returns those of old of whom nothing is known here: a client that ends after one call has not asked them all. One
+// that is refused is left out, and so is one that was live before and is not now, for it said goodbye.
+func unheard(old []manifest.Seed, known find.Snapshot, before []find.Instance) []manifest.Seed {
+	heard := map[peer.ID]bool{}
+	for _, i := range slices.Concat(known.Instances, before) {
+		heard[i.Peer] = true
+	}
+	for _, r := range known.Refused {
+		heard[r.Peer] = true
+	}
+	return slices.DeleteFunc(slices.Clone(old), func(s manifest.Seed) bool { return heard[s.Peer] })
+}
+
+// saysTheSame reports whether the old file was written not long ago with these very instances.
+func saysTheSame(was []byte, old, list manifest.SeedList) bool {
+	if list.Updated.Sub(old.Updated).Abs() > cacheYoung {
 		return false
 	}
 	list.Updated = old.Updated

@@ -3,14 +3,19 @@ package client
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/cellnode/cellnode/internal/find"
 	"github.com/cellnode/cellnode/manifest"
@@ -111,6 +116,101 @@ func TestNothingFoundDoesNotEmptyTheCache(t *testing.T) {
 	c.Close()
 	if got := cached(t, home); len(got) != 1 || got[0].Peer != gone.Peer {
 		t.Errorf("the cache holds %+v", got)
+	}
+}
+
+// seedsAnywhere are seeds that nothing is asked of.
+func seedsAnywhere(t *testing.T, n int) (list []manifest.Seed) {
+	t.Helper()
+	for range n {
+		id, err := peer.IDFromPrivateKey(newKey(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, manifest.Seed{Peer: id, Addrs: []ma.Multiaddr{ma.StringCast("/ip4/198.51.100.1/udp/40000/quic-v1")}})
+	}
+	return list
+}
+
+// names reports whether the list names exactly these peers.
+func names(list, want []manifest.Seed) bool {
+	return len(list) == len(want) && !slices.ContainsFunc(want, func(w manifest.Seed) bool {
+		return !slices.ContainsFunc(list, func(s manifest.Seed) bool { return s.Peer == w.Peer })
+	})
+}
+
+// A client that ends after one call has not heard of all that are remembered.
+func TestCacheKeepsThoseOfWhomNothingIsKnown(t *testing.T) {
+	home := shortDir(t)
+	c := newClient(t, Config{Dir: consumer(t), Home: home})
+	r, err := c.Resolve("exchange")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &cell{Resolved: r}
+	remember := func(list []manifest.Seed) {
+		t.Helper()
+		data, err := (&manifest.SeedList{Cell: exchange.ID(), Updated: time.Now(), Instances: list}).Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, cacheFileIn(home), string(data))
+	}
+	// keep writes the cache twice, the second time in vain, and returns what is remembered.
+	keep := func(known find.Snapshot, before []find.Instance) []manifest.Seed {
+		t.Helper()
+		var written [2]fs.FileInfo
+		for n := range written {
+			if err := c.writeCache(s, known, before); err != nil {
+				t.Fatal(err)
+			}
+			if written[n], err = os.Stat(cacheFileIn(home)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !os.SameFile(written[0], written[1]) {
+			t.Error("the same was written anew")
+		}
+		return cached(t, home)
+	}
+	live := func(s manifest.Seed) find.Instance { return find.Instance{Peer: s.Peer, Addrs: s.Addrs} }
+
+	all := seedsAnywhere(t, 6)
+	moved, fresh, unheard, refused, left := all[0], all[1], all[2:4], all[4], all[5]
+	remember(slices.Concat(all[:1], all[2:]))
+	moved.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/198.51.100.2/udp/40000/quic-v1")}
+	got := keep(find.Snapshot{
+		Instances: []find.Instance{live(moved), live(fresh)}, Refused: []find.Refusal{{Peer: refused.Peer, Err: io.ErrUnexpectedEOF}},
+	}, []find.Instance{live(moved), live(left)})
+	if !names(got, append(slices.Clone(unheard), moved, fresh)) {
+		t.Errorf("remembered: %v", got)
+	}
+	at := slices.IndexFunc(got, func(s manifest.Seed) bool { return s.Peer == moved.Peer })
+	if at < 0 || !got[at].Addrs[0].Equal(moved.Addrs[0]) {
+		t.Errorf("the address of before is remembered: %v", got)
+	}
+
+	all = seedsAnywhere(t, maxCached+1)
+	remember(all[1:])
+	got = keep(find.Snapshot{Instances: []find.Instance{live(all[0])}}, nil)
+	if len(got) != maxCached || !slices.ContainsFunc(got, func(s manifest.Seed) bool { return s.Peer == all[0].Peer }) {
+		t.Errorf("%d are remembered", len(got))
+	}
+}
+
+func TestWhoSaidGoodbyeIsNotRemembered(t *testing.T) {
+	a, home := serve(t, "a"), shortDir(t)
+	b := serve(t, "b", a)
+	c := newClient(t, Config{Dir: consumer(t, seeds(a, b)...), Home: home})
+	await(t, c, "both", lists(a, b))
+	eventually(t, "both are remembered", func() bool { return names(cached(t, home), seeds(a, b)) })
+	if err := b.Instance.Leave(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	await(t, c, "the goodbye", lists(a))
+	c.Close()
+	if got := cached(t, home); !names(got, seeds(a)) {
+		t.Errorf("remembered: %v", got)
 	}
 }
 

@@ -7,7 +7,9 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cellnode/cellnode/internal/find"
@@ -193,6 +195,58 @@ func TestForwardEndsWhatItCarries(t *testing.T) {
 	if n, err := local.Read(make([]byte, 1)); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("read %d bytes, %v", n, err)
 	}
+}
+
+// exhausted is a listener that fails a few times, takes one connection, fails once more, and is closed.
+type exhausted struct {
+	net.Listener
+	fails []bool
+	conn  net.Conn
+}
+
+func (e *exhausted) Accept() (net.Conn, error) {
+	if len(e.fails) == 0 {
+		return nil, &net.OpError{Op: "accept", Err: net.ErrClosed}
+	}
+	fails := e.fails[0]
+	e.fails = e.fails[1:]
+	if fails {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return e.conn, nil
+}
+
+func (e *exhausted) Addr() net.Addr { return &net.TCPAddr{} }
+func (e *exhausted) Close() error   { return nil }
+
+func TestForwardOutlivesAListenerThatCannotAccept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log notes
+		c := &Client{log: log.logger(), closed: true}
+		local, far := net.Pipe()
+		defer far.Close()
+		fails := slices.Repeat([]bool{true}, 10)
+		l, began := &exhausted{fails: append(fails, false, true), conn: local}, time.Now()
+		if err := c.Forward(t.Context(), l, "exchange"); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Forward: %v", err)
+		}
+		// 5, 10 … 640 ms, 1 s and 1 s, and after the connection 5 ms again.
+		if took := time.Since(began); took != 3280*time.Millisecond {
+			t.Errorf("it ended after %s", took)
+		}
+		if n := log.count("accept failed"); n != 11 {
+			t.Errorf("said %d times", n)
+		}
+		if n := log.count("connection not forwarded"); n != 1 {
+			t.Errorf("%d connections were taken", n)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		l, began = &exhausted{fails: slices.Repeat([]bool{true}, 100)}, time.Now()
+		if err := c.Forward(ctx, l, "exchange"); err != nil || time.Since(began) != time.Minute {
+			t.Errorf("Forward: %v after %s", err, time.Since(began))
+		}
+	})
 }
 
 func TestDefaultClientTakesOpenCellsOnlyIfTold(t *testing.T) {

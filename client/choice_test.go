@@ -137,6 +137,10 @@ func (c *crowd) Interface(context.Context, link.Target, link.Hello) ([]byte, err
 	return nil, io.ErrUnexpectedEOF
 }
 
+func (c *crowd) List(context.Context, link.Target, link.Hello) (link.List, error) {
+	return link.List{}, io.ErrUnexpectedEOF
+}
+
 func (c *crowd) Watch(ctx context.Context, _ link.Target, _ link.Hello, each func(link.List)) error {
 	each(link.List{Full: true})
 	<-ctx.Done()

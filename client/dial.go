@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,17 +21,19 @@ func (c *Client) Dial(ctx context.Context, name string) (net.Conn, error) {
 	return s.dial(ctx)
 }
 
-// dial asks one instance after the other, each once, and then leaves it to the Tracker, which waits for the first, or for
-// one that comes back, and knows what to say if none does.
+// dial asks one instance after the other, each once and as many as are kept, and then leaves it to the Tracker, which waits
+// for the first, or for one that comes back, and knows what to say if none does. A choice.Tried would forget the first of
+// many that answer probes and take no calls, and begin again.
 func (s *cell) dial(ctx context.Context) (net.Conn, error) {
-	var tried choice.Tried
-	for ctx.Err() == nil {
+	var tried []string
+	for ctx.Err() == nil && len(tried) < choice.MaxKept {
 		kept := s.refresh()
-		i := choice.Best(kept, choice.Stream, &tried, time.Now())
-		if i == nil || tried.Has(i) {
+		left := slices.DeleteFunc(slices.Clone(kept), func(i *choice.Instance) bool { return slices.Contains(tried, i.ID) })
+		i := choice.Best(left, choice.Stream, nil, time.Now())
+		if i == nil {
 			break
 		}
-		tried.Add(i)
+		tried = append(tried, i.ID)
 		conn, err := s.dialOne(ctx, i, len(kept) > 1)
 		if err == nil {
 			return conn, nil
@@ -67,7 +70,9 @@ func (s *cell) pick(ctx context.Context, k choice.Kind, tried *choice.Tried) (*c
 func (s *cell) dialOne(ctx context.Context, i *choice.Instance, others bool) (net.Conn, error) {
 	began := time.Now()
 	i.Begin()
+	i.Await(began)
 	conn, err := s.open(ctx, i, others)
+	i.Heard()
 	now := time.Now()
 	switch {
 	case err == nil:

@@ -14,7 +14,7 @@ import (
 const forwardDialTimeout = 30 * time.Second
 
 // Forward passes every connection that l accepts on to the nearest live instance of the cell, until ctx ends or l
-// fails. It closes l, ends the connections that it carries, and returns when they have ended; ctx's end is no error.
+// is closed. It closes l, ends the connections that it carries, and returns when they have ended; ctx's end is no error.
 func (c *Client) Forward(ctx context.Context, l net.Listener, name string) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -23,14 +23,22 @@ func (c *Client) Forward(ctx context.Context, l net.Listener, name string) error
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	defer l.Close()
+	var wait time.Duration
 	for {
 		local, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil:
+		case errors.Is(err, net.ErrClosed):
 			return err
+		case err != nil:
+			// Out of file descriptors, or a caller that went away while it was accepted: both pass.
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			c.log.Warn("accept failed", "addr", l.Addr(), "err", err)
+			_ = pause(ctx, wait) // l is closed when ctx has ended
+			continue
 		}
+		wait = 0
 		wg.Go(func() { c.forwardOne(ctx, local, name) })
 	}
 }

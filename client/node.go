@@ -101,7 +101,7 @@ func (l *lazyNode) ways(r *Resolved, only []string, after time.Duration) []find.
 	if nodeMaker() == nil && os.Getenv("CELL_DAEMON") == "off" {
 		return nil
 	}
-	if nodeMaker() == nil || daemonSocket(l.home) != "" || l.daemonCommand() != nil {
+	if command, _ := l.daemonCommand(); nodeMaker() == nil || daemonSocket(l.home) != "" || command != nil { // ask says the error
 		return []find.Way{{Name: "node", Run: func(ctx context.Context, sink find.Sink) error {
 			return l.ask(ctx, r, only, sink)
 		}}}
@@ -122,17 +122,22 @@ func (l *lazyNode) ways(r *Resolved, only []string, after time.Duration) []find.
 
 // ask asks the machine's node, which may have come or gone since it was last asked, or in its place the embedded one.
 func (l *lazyNode) ask(ctx context.Context, r *Resolved, only []string, sink find.Sink) error {
-	socket := daemonSocket(l.home)
-	if command := l.daemonCommand(); socket == "" && command != nil {
-		if err := l.startDaemon(ctx, command); err != nil {
-			l.log.Warn("the machine's node does not start", "err", err)
-		}
+	socket, failed := daemonSocket(l.home), error(nil)
+	if socket == "" {
+		failed = l.startInstalled(ctx)
 		socket = daemonSocket(l.home)
 	}
 	if socket != "" {
 		return askDaemon(ctx, socket, r, only, sink)
 	}
-	if nodeMaker() == nil {
+	if failed != nil {
+		l.log.Warn("the machine's node cannot be asked", "err", failed)
+	}
+	switch {
+	case nodeMaker() != nil:
+	case failed != nil:
+		return failed
+	default:
 		return errNoNode
 	}
 	var errs [2]error

@@ -12,15 +12,23 @@ import (
 const startLimit = 20 * time.Second
 
 // daemonCommand is what starts the machine's node on demand; nil if nothing is installed or CELL_DAEMON says not to.
-func (l *lazyNode) daemonCommand() []string {
+func (l *lazyNode) daemonCommand() ([]string, error) {
 	if l.home == nil || !daemonAuto() {
-		return nil
+		return nil, nil
 	}
-	command, err := l.home.DaemonCommand()
-	if err != nil {
-		l.log.Warn("the machine's node is not started on demand", "err", err)
+	return l.home.DaemonCommand()
+}
+
+// startInstalled is startDaemon with the command that is installed; without one it does nothing.
+func (l *lazyNode) startInstalled(ctx context.Context) error {
+	command, err := l.daemonCommand()
+	if command == nil || err != nil {
+		return err
 	}
-	return command
+	if err := l.startDaemon(ctx, command); err != nil {
+		return fmt.Errorf("the machine's node does not start: %w", err)
+	}
+	return nil
 }
 
 // startDaemon starts the machine's node and returns when it answers. Of many processes that do so at once one starts it.

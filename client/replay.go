@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 type replay struct {
 	r       *http.Request
 	body    *lentBody // of the last attempt; nil without a body
+	asked   bool      // the last attempt got as far as to ask for a connection
 	replays bool      // the request is idempotent, and its body can be had again
 }
 
@@ -41,7 +43,9 @@ func idempotent(r *http.Request) bool {
 
 // request returns the request for the next attempt, which goes to this URL.
 func (p *replay) request(to *url.URL) (*http.Request, error) {
-	out := p.r.WithContext(p.r.Context())
+	p.asked = false
+	trace := &httptrace.ClientTrace{GetConn: func(string) { p.asked = true }}
+	out := p.r.WithContext(httptrace.WithClientTrace(p.r.Context(), trace))
 	out.URL = to
 	if out.Host == "" {
 		out.Host = p.r.URL.Host
@@ -61,16 +65,19 @@ func (p *replay) request(to *url.URL) (*http.Request, error) {
 	return out, nil
 }
 
+// faulty says whether the last attempt failed by the request itself, wherever it goes: it is malformed, or its body broke off.
+func (p *replay) faulty() bool { return !p.asked || p.body != nil && p.body.broken() }
+
 // repeatable says whether the request may be sent once more after an error: it never left, or it is idempotent.
 func (p *replay) repeatable(err error) bool {
-	if errors.Is(err, context.Canceled) {
+	if p.faulty() {
 		return false
 	}
 	var notSent *notSentError
-	if errors.As(err, &notSent) && (p.body == nil || !p.body.read.Load()) {
-		return true
+	if errors.As(err, &notSent) { // which may hold a Canceled that is not the caller's: of a dial that took us too long
+		return p.replays || p.body == nil || !p.body.read.Load()
 	}
-	return p.replays
+	return p.replays && !errors.Is(err, context.Canceled)
 }
 
 // done closes the body unless whoever sends it will.
@@ -93,13 +100,26 @@ type lentBody struct {
 
 	mu           sync.Mutex
 	closed, back bool
+	failed       bool // an error other than its end came of it before it was closed
 	once         sync.Once
 }
 
 // Read reads.
 func (b *lentBody) Read(p []byte) (int, error) {
 	b.read.Store(true)
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.mu.Lock()
+		b.failed = b.failed || !b.closed
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+func (b *lentBody) broken() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
 }
 
 // Close closes the body if anything has come of it.

@@ -2,11 +2,15 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/cellnode/cellnode/internal/find"
+	"github.com/cellnode/cellnode/internal/record"
 	"github.com/cellnode/cellnode/manifest"
 )
 
@@ -114,6 +118,36 @@ func TestLockPinsWhatIsWanted(t *testing.T) {
 	write(t, filepath.Join(dir, "Cell.lock"), strings.Repeat("#", manifest.MaxLockSize+1))
 	if _, err := Resolve(dir, "exchange"); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("a lock without end: %v", err)
+	}
+}
+
+// That a consumer takes a cell without publishers does not mean that it wants to do without them.
+func TestLeaveForAnOpenCellDoesNotOpenASignedOne(t *testing.T) {
+	repository, signed := t.TempDir(), newKey(t)
+	write(t, filepath.Join(repository, "Cell.toml"), fmt.Sprintf("[package]\nname = \"exchange\"\n\n[trust]\nkeys = [%q]\n", keyText(t, signed)))
+	for _, args := range [][]string{
+		{"init", "-q"}, {"add", "."}, {"-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "-q", "-m", "a"}, {"tag", "v1"},
+	} {
+		if out, err := exec.Command("git", append([]string{"-C", repository}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	cell, err := manifest.NewCell("file://"+repository, "v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	impostor, dir := serveCell(t, cell, "impostor"), t.TempDir()
+	write(t, filepath.Join(dir, "Cell.toml"), fmt.Sprintf("[cell.exchange]\ngit = %q\ntag = \"v1\"\n[cell.exchange.policy]\nallow_open = true\n", "file://"+repository))
+	for _, name := range []string{"exchange", "file://" + repository + "@v1"} {
+		c := newClient(t, Config{Dir: dir, AllowOpen: true, Only: []string{"seed"}})
+		s, err := c.cellFor(within(t), name, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.tracker.Found(find.Candidate{Peer: impostor.ID(), Addrs: impostor.Record().Addrs, Way: find.DHT})
+		if _, err := s.tracker.Wait(within(t)); !strings.Contains(fmt.Sprint(err), string(record.CodeGrant)) {
+			t.Errorf("%s: an instance without a grant is taken: %v", name, err)
+		}
 	}
 }
 

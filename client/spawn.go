@@ -44,7 +44,11 @@ func (l *lazyNode) spawner(ctx context.Context, command []string) (string, error
 	if err != nil || answers(socket) {
 		return socket, err
 	}
-	if installed := l.daemonCommand(); installed != nil {
+	installed, err := l.daemonCommand()
+	if err != nil {
+		return "", err
+	}
+	if installed != nil {
 		command = installed
 	}
 	if len(command) == 0 {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +64,13 @@ type transport struct {
 
 	mu    sync.Mutex
 	cells map[string]*cell // by what stands for them in hosts
+	pools map[*cell]*pool  // while there are connections
+}
+
+// A pool counts the connections to the instances of one cell.
+type pool struct {
+	n    int
+	none chan struct{} // closed when there is none any more
 }
 
 func newTransport(client func() (*Client, error), opts []Option) *transport {
@@ -70,7 +78,9 @@ func newTransport(client func() (*Client, error), opts []Option) *transport {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	t := &transport{client: client, retries: choice.NewBudget(retryThousandths, retryBurst), cells: map[string]*cell{}}
+	t := &transport{
+		client: client, retries: choice.NewBudget(retryThousandths, retryBurst), cells: map[string]*cell{}, pools: map[*cell]*pool{},
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(!o.h2c)
 	protocols.SetUnencryptedHTTP2(o.h2c)
@@ -106,7 +116,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 			i.End()
 			return nil, err
 		}
-		resp, err := t.send(out, i)
+		resp, err := t.send(out, i, body)
 		switch {
 		case err == nil:
 			resp.Request = r
@@ -145,12 +155,14 @@ func (t *transport) cell(r *http.Request) (host string, s *cell, err error) {
 
 // send makes one attempt. What it teaches of the instance is learnt when the header has come; the call is in flight until the
 // body has been read.
-func (t *transport) send(r *http.Request, i *choice.Instance) (*http.Response, error) {
+func (t *transport) send(r *http.Request, i *choice.Instance, body *replay) (*http.Response, error) {
 	began := time.Now()
+	i.Await(began)
 	resp, err := t.http.RoundTrip(r)
+	i.Heard()
 	now := time.Now()
 	switch {
-	case err != nil && r.Context().Err() != nil && !errors.Is(r.Context().Err(), context.DeadlineExceeded):
+	case err != nil && (body.faulty() || r.Context().Err() != nil && !errors.Is(r.Context().Err(), context.DeadlineExceeded)):
 		i.Learn(choice.HTTP, choice.Ended, now.Sub(began), now)
 	case err != nil || overloaded(resp.StatusCode):
 		i.Learn(choice.HTTP, choice.Failed, now.Sub(began), now)
@@ -161,7 +173,7 @@ func (t *transport) send(r *http.Request, i *choice.Instance) (*http.Response, e
 		i.End()
 		return nil, err
 	}
-	resp.Body = counting(resp.Body, i)
+	resp.Body = counting(resp.Body, i, t.CloseIdleConnections)
 	return resp, nil
 }
 
@@ -183,16 +195,82 @@ func (t *transport) dial(ctx context.Context, _, addr string) (net.Conn, error) 
 	if s == nil {
 		return nil, &notSentError{fmt.Errorf("client: no cell %s", of)}
 	}
-	for _, i := range s.refresh() {
+	kept := s.refresh()
+	for _, i := range kept {
 		if peer.ID(i.ID).String() == id {
-			conn, err := s.open(ctx, i, len(s.chooser.set.Kept()) > 1)
+			conn, err := s.open(ctx, i, len(kept) > 1)
 			if err != nil {
 				return nil, &notSentError{err}
 			}
-			return conn, nil
+			return t.pooled(conn, s, kept), nil
 		}
 	}
 	return nil, &notSentError{fmt.Errorf("client: instance %s of %s is not used any more", id, s.Cell)}
+}
+
+// pooled counts a connection. As long as there are any to the cell, its instances are watched; kept are those of now.
+func (t *transport) pooled(conn net.Conn, s *cell, kept []*choice.Instance) net.Conn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.pools[s]
+	if p == nil {
+		p = &pool{none: make(chan struct{})}
+		t.pools[s] = p
+		go t.shed(s, kept, p.none)
+	}
+	p.n++
+	return &pooledConn{conn, sync.OnceFunc(func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if p.n--; p.n == 0 {
+			close(p.none)
+			delete(t.pools, s)
+		}
+	})}
+}
+
+// shed closes idle connections whenever an instance has gone from those that calls go to, and when the client is closed: one
+// that drains waits for its connections to end. It returns when there are none any more.
+func (t *transport) shed(s *cell, was []*choice.Instance, none <-chan struct{}) {
+	for {
+		changed := s.tracker.Changed()
+		kept := s.refresh()
+		if slices.ContainsFunc(was, func(i *choice.Instance) bool { return !slices.Contains(kept, i) }) {
+			t.CloseIdleConnections()
+		}
+		was = kept
+		select {
+		case <-changed:
+		case <-none:
+			return
+		case <-s.ended:
+			t.CloseIdleConnections()
+			return
+		}
+	}
+}
+
+// pooledConn is counted until it is closed.
+type pooledConn struct {
+	net.Conn
+	closed func()
+}
+
+// Close closes the connection.
+func (c *pooledConn) Close() error {
+	c.closed()
+	return c.Conn.Close()
+}
+
+// CloseWrite ends the direction from here.
+func (c *pooledConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// closeWrite ends the direction from here, where that is possible.
+func closeWrite(w io.Writer) error {
+	if half, ok := w.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return fmt.Errorf("client: close one direction: %w", http.ErrNotSupported)
 }
 
 // notSentError says that there was no connection that a request could have been sent on.
@@ -208,10 +286,10 @@ func instanceURL(u *url.URL, i *choice.Instance, of string) *url.URL {
 	return &out
 }
 
-// counting counts the call off when the body has been read or is closed. The body of a connection that has changed its
-// protocol can be written to.
-func counting(body io.ReadCloser, i *choice.Instance) io.ReadCloser {
-	b := &countedBody{body, sync.OnceFunc(i.End)}
+// counting counts the call off when the body has been read or is closed, and then sheds the connection if its instance has
+// gone meanwhile. The body of a connection that has changed its protocol can be written to.
+func counting(body io.ReadCloser, i *choice.Instance, shed func()) io.ReadCloser {
+	b := &countedBody{body, i, sync.OnceFunc(i.End), shed}
 	if w, ok := body.(io.ReadWriteCloser); ok {
 		return &countedUpgrade{b, w}
 	}
@@ -220,7 +298,8 @@ func counting(body io.ReadCloser, i *choice.Instance) io.ReadCloser {
 
 type countedBody struct {
 	io.ReadCloser
-	end func()
+	of        *choice.Instance
+	end, shed func()
 }
 
 // Read reads.
@@ -235,7 +314,11 @@ func (b *countedBody) Read(p []byte) (int, error) {
 // Close closes the body.
 func (b *countedBody) Close() error {
 	b.end()
-	return b.ReadCloser.Close()
+	err := b.ReadCloser.Close()
+	if b.of.Member().Draining {
+		b.shed()
+	}
+	return err
 }
 
 type countedUpgrade struct {
@@ -245,3 +328,6 @@ type countedUpgrade struct {
 
 // Write writes to a connection that has changed its protocol.
 func (b *countedUpgrade) Write(p []byte) (int, error) { return b.w.Write(p) }
+
+// CloseWrite ends the direction from here.
+func (b *countedUpgrade) CloseWrite() error { return closeWrite(b.w) }

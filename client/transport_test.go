@@ -1,13 +1,16 @@
 package client
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/cellnode/cellnode/internal/choice"
@@ -103,6 +106,44 @@ func TestTransportKeepsAConnectionAndCountsRequestsInFlight(t *testing.T) {
 	}
 }
 
+func TestAConnectionThatHasChangedItsProtocolEndsOneDirectionAtATime(t *testing.T) {
+	c := newClient(t, Config{Dir: consumer(t, serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: words\r\n\r\n")
+		all, _ := io.ReadAll(buffered)
+		io.WriteString(conn, "heard "+string(all))
+	}).seed())})
+	req, err := http.NewRequestWithContext(within(t), http.MethodGet, "http://exchange.cell/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "words")
+	resp, err := httpClient(t, c).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	up := resp.Body.(interface {
+		io.ReadWriteCloser
+		CloseWrite() error
+	})
+	if _, err := io.WriteString(up, "words"); err != nil {
+		t.Fatal(err)
+	}
+	if err := up.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(up); err != nil || string(answer) != "heard words" {
+		t.Errorf("got %q, %v", answer, err)
+	}
+}
+
 func TestTransportRefusesWhatIsNoURLOfACell(t *testing.T) {
 	c := newClient(t, Config{Dir: consumer(t)})
 	hc := httpClient(t, c)
@@ -162,6 +203,159 @@ func TestTransportRepeatsWhatItMay(t *testing.T) {
 	}
 	if got, err := sends("POST", http.Header{"Idempotency-Key": {"1"}}); err != nil || !strings.HasSuffix(got, " body") {
 		t.Errorf("a POST with an Idempotency-Key: %q, %v", got, err)
+	}
+}
+
+// A gateway passes its clients' faults on; they are not those of the instances behind it.
+func TestTransportBlamesNoInstanceForTheRequest(t *testing.T) {
+	a := serveHTTP(t, says("a"))
+	b := serveHTTP(t, says("b"), a)
+	broke := errors.New("the upload broke off")
+	requests := map[string]func(*http.Request){
+		"header": func(r *http.Request) { r.Header.Set("X-Bad", "two\nlines") },
+		"body": func(r *http.Request) {
+			r.Header.Set("Idempotency-Key", "1") // so that it would be sent again
+			r.GetBody = func() (io.ReadCloser, error) {
+				return io.NopCloser(io.MultiReader(strings.NewReader("half"), iotest.ErrReader(broke))), nil
+			}
+			r.Body, _ = r.GetBody()
+		},
+	}
+	for version, opts := range map[string][]Option{"HTTP/1.1": nil, "HTTP/2.0": {H2C()}} {
+		for fault, spoil := range requests {
+			c := newClient(t, Config{Dir: consumer(t, seeds(a, b)...)})
+			hc := httpClient(t, c, opts...)
+			await(t, c, "both", lists(a, b))
+			s, err := c.cell(within(t), "exchange")
+			if err != nil {
+				t.Fatal(err)
+			}
+			const sent = 12 // five failures in a row eject one of two
+			for range sent {
+				r, err := http.NewRequestWithContext(within(t), "POST", "http://exchange.cell/", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				spoil(r)
+				resp, err := hc.Do(r)
+				if err == nil {
+					resp.Body.Close()
+					t.Errorf("%s over %s: answered %s", fault, version, resp.Status)
+				}
+				if fault == "body" && !errors.Is(err, broke) {
+					t.Errorf("%s over %s: %v", fault, version, err)
+				}
+			}
+			picked := 0
+			for _, i := range s.refresh() {
+				picked += int(i.Picked())
+				if i.Ejected(time.Now()) {
+					t.Errorf("%s over %s: an instance is put aside for it", fault, version)
+				}
+			}
+			if picked != sent {
+				t.Errorf("%s over %s: %d requests were sent %d times", fault, version, sent, picked)
+			}
+		}
+	}
+}
+
+func TestWhatWasNotSentMayBeSentAgain(t *testing.T) {
+	impatient := &notSentError{fmt.Errorf("patience: %w", context.Canceled)} // ours, not the caller's
+	for _, test := range []struct {
+		method string
+		read   bool
+		err    error
+		want   bool
+	}{
+		{"POST", false, impatient, true},
+		{"POST", true, impatient, false},
+		{"GET", true, impatient, true},
+		{"GET", false, context.Canceled, false},
+		{"GET", false, io.ErrUnexpectedEOF, true},
+		{"POST", false, io.ErrUnexpectedEOF, false},
+	} {
+		r, err := http.NewRequest(test.method, "http://exchange.cell/", strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newReplay(r)
+		p.asked = true
+		p.body.read.Store(test.read)
+		if got := p.repeatable(test.err); got != test.want {
+			t.Errorf("%s, read %v, %v: %v", test.method, test.read, test.err, got)
+		}
+	}
+}
+
+// An http.Transport closes a body that it does not need any more, though it may be read from just then.
+func TestABodyThatWasClosedDidNotBreakOff(t *testing.T) {
+	for _, closed := range []bool{false, true} {
+		b := &lentBody{ReadCloser: io.NopCloser(iotest.ErrReader(io.ErrClosedPipe))}
+		if closed {
+			b.Close()
+		}
+		b.Read(make([]byte, 1))
+		if b.broken() == closed {
+			t.Errorf("closed %v, broken %v", closed, b.broken())
+		}
+	}
+}
+
+// An instance that drains waits until nobody is connected: connections that are only kept must not hold it up.
+func TestTransportLetsGoOfAnInstanceThatDrains(t *testing.T) {
+	for version, opts := range map[string][]Option{"HTTP/1.1": nil, "HTTP/2.0": {H2C()}} {
+		t.Run(version, func(t *testing.T) {
+			more := make(chan struct{})
+			a := serveHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+				w.(http.Flusher).Flush()
+				if r.Method == "POST" {
+					<-more
+				}
+			})
+			c := newClient(t, Config{Dir: consumer(t, a.seed())})
+			hc := httpClient(t, c, opts...)
+			drain := func(undo bool) {
+				t.Helper()
+				if err := a.Instance.Drain(undo); err != nil {
+					t.Fatal(err)
+				}
+				await(t, c, "its state", func(l []find.Instance) bool { return len(l) == 1 && l[0].Usable() == undo })
+			}
+			if _, err := ask(t, hc, "GET", ""); err != nil {
+				t.Fatal(err)
+			}
+			drain(false)
+			if err := a.Instance.Drained(within(t)); err != nil {
+				t.Fatalf("an idle connection: %v", err)
+			}
+
+			// One that is in use then goes when its call has ended, though others come to be kept meanwhile.
+			drain(true)
+			resp, err := hc.Post("http://exchange.cell/", "", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := serveHTTP(t, says("b"), a)
+			await(t, c, "both", lists(a, b))
+			if err := a.Instance.Drain(false); err != nil {
+				t.Fatal(err)
+			}
+			await(t, c, "one drains", func(l []find.Instance) bool { return len(l) == 2 && !l[1].Usable() })
+			for range 20 { // some of them when its idle connections have gone
+				if got, err := ask(t, hc, "GET", ""); err != nil || !strings.HasPrefix(got, "b ") {
+					t.Fatalf("got %q, %v", got, err)
+				}
+			}
+			close(more)
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if err := a.Instance.Drained(within(t)); err != nil {
+				t.Errorf("a connection that was in use: %v", err)
+			}
+		})
 	}
 }
 

@@ -12,20 +12,13 @@ import (
 // is asked, once: what it names at a tag does not change. The trust document that our own files hold is the least that
 // counts.
 func (c *Client) authority(ctx context.Context, r *Resolved) (*record.Authority, error) {
-	open := r.Admit(c.cfg.AllowOpen)
-	if open != nil && r.Locked == nil {
-		ctx, cancel := context.WithTimeout(ctx, gitTimeout)
-		defer cancel()
-		m, err := c.source.Manifest(ctx, r.Git, r.Cell.Tag)
-		if err != nil {
-			return nil, &OpenError{r.Cell, r.Name, err}
-		}
-		if m.File.Trust != nil {
-			r.read, open = m.File.Trust, nil
+	if r.Locked == nil {
+		if err := c.readPublishers(ctx, r); err != nil {
+			return nil, err
 		}
 	}
-	if open != nil {
-		return nil, open
+	if err := r.Admit(c.cfg.AllowOpen); err != nil {
+		return nil, err
 	}
 	a, err := r.request().Authority()
 	if a == nil || err != nil {
@@ -36,6 +29,30 @@ func (c *Client) authority(ctx context.Context, r *Resolved) (*record.Authority,
 		_, err = a.Take(document, time.Now())
 	}
 	return a, err
+}
+
+// openTimeout bounds what a call waits to be told whether a cell is open that its consumer takes either way.
+const openTimeout = 5 * time.Second
+
+// readPublishers asks a cell's repository who its publishers are. That the consumer takes an open cell is leave to go without
+// them, not a wish to: it counts where there are none, or the repository does not answer.
+func (c *Client) readPublishers(ctx context.Context, r *Resolved) error {
+	open, limit := r.Admit(c.cfg.AllowOpen), gitTimeout
+	if open == nil {
+		limit = openTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	m, err := c.source.Manifest(ctx, r.Git, r.Cell.Tag)
+	switch {
+	case err == nil:
+		r.read = m.File.Trust
+	case open != nil:
+		return &OpenError{r.Cell, r.Name, err}
+	default:
+		c.log.Warn("whether the cell names publishers cannot be read: it is taken as open", "cell", r.Cell.String(), "err", err)
+	}
+	return nil
 }
 
 // trustEvery is how often a repository is asked for its trust document while its cell is in use.

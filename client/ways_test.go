@@ -290,3 +290,18 @@ func TestSocketThatAKilledNodeLeftIsNoNode(t *testing.T) {
 		}
 	}
 }
+
+func TestAnInstalledNodeThatDoesNotStartIsSaid(t *testing.T) {
+	t.Setenv("CELL_DAEMON", "auto")
+	for name, installed := range map[string]string{
+		"port 40000 is taken":       `{"command":["/bin/sh","-c","echo port 40000 is taken; exit 1"]}`,
+		"`cellnode daemon install`": "{",
+	} {
+		c := newClient(t, Config{Dir: consumer(t), Only: []string{"dht"}})
+		write(t, c.home.Path("daemon.json"), installed)
+		_, err := c.Dial(within(t), "exchange")
+		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), errNoNode.Error()) {
+			t.Errorf("daemon.json holds %s: %v", installed, err)
+		}
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -161,6 +163,51 @@ func TestAFailedAnnouncementIsDueAsSoonAsThereIsAPeerAgain(t *testing.T) {
 		w.node(Config{Server: true, Bootstrap: entry(d)})
 		if took := <-due; took > 5*time.Second {
 			t.Errorf("due %v after a peer came back", took)
+		}
+	})
+}
+
+func TestTheNetworkIsBackAlsoWhenSeveralPeersConnectAtOnce(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		nodes := w.nodes(3, Config{Lean: true})
+		d := nodes[0]
+		emit, err := d.host.EventBus().Emitter(new(event.EvtPeerConnectednessChanged))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer emit.Close()
+		// back reports whether an event, at which the host says that both are connected, brings the network back.
+		back := func(p peer.ID, c network.Connectedness) bool {
+			fired := d.back.wait()
+			if err := emit.Emit(event.EvtPeerConnectednessChanged{Peer: p, Connectedness: c}); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			select {
+			case <-fired:
+				return true
+			default:
+				return false
+			}
+		}
+		a, b := nodes[1].host.ID(), nodes[2].host.ID()
+		for i, step := range []struct {
+			who  peer.ID
+			to   network.Connectedness
+			back bool
+		}{
+			{a, network.NotConnected, false},
+			{a, network.Connected, false}, // the other one was there
+			{a, network.NotConnected, false},
+			{b, network.NotConnected, false},
+			{b, network.Limited, false}, // through a relay, which the DHT does not use
+			{b, network.Connected, true},
+			{b, network.Connected, false},
+			{a, network.Connected, false},
+		} {
+			if got := back(step.who, step.to); got != step.back {
+				t.Errorf("step %d: back is %v", i, got)
+			}
 		}
 	})
 }

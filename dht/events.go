@@ -7,6 +7,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 )
 
@@ -25,6 +26,12 @@ func subscribe(h host.Host) (event.Subscription, error) {
 // follow passes the host's events on: connections concern the table, addresses whoever announces.
 func (d *DHT) follow(ctx context.Context, sub event.Subscription) {
 	defer sub.Close()
+	present := presence{}
+	for _, p := range d.host.Network().Peers() { // who was there before the events
+		if d.connected(p) {
+			present[p] = struct{}{}
+		}
+	}
 	for {
 		select {
 		case e, ok := <-sub.Out():
@@ -36,7 +43,7 @@ func (d *DHT) follow(ctx context.Context, sub event.Subscription) {
 				d.addrs.fire()
 			case event.EvtPeerConnectednessChanged:
 				d.table.nudge()
-				if e.Connectedness == network.Connected && len(d.host.Network().Peers()) == 1 {
+				if present.note(e) {
 					d.back.fire()
 				}
 			default:
@@ -46,4 +53,19 @@ func (d *DHT) follow(ctx context.Context, sub event.Subscription) {
 			return
 		}
 	}
+}
+
+// presence is the peers that are connected, as the host's events tell. What the host itself says while an event is handled
+// may be further on: of peers that connected at once none would seem the first.
+type presence map[peer.ID]struct{}
+
+// note takes an event and reports whether a peer has come after a time in which there was none.
+func (p presence) note(e event.EvtPeerConnectednessChanged) bool {
+	if e.Connectedness != network.Connected {
+		delete(p, e.Peer)
+		return false
+	}
+	before := len(p)
+	p[e.Peer] = struct{}{}
+	return before == 0
 }

@@ -24,16 +24,16 @@ const (
 
 // join keeps the node in the network: rounds of entry points while the table is empty, and tending while it is not.
 func (d *DHT) join(ctx context.Context) {
-	failed, tended := 0, 0
+	failed, next := 0, tending{}
 	for ctx.Err() == nil {
 		n, moved := d.table.state()
 		if n == 0 && d.enter(ctx) {
-			n, tended = d.Size(), 0
+			n, next = d.Size(), tending{}
 		}
 		d.markEntered(ctx)
 		wait := entryWait(failed, rand.Float64())
 		if n > 0 {
-			wait = jitter(doubling(tendFirst, tended, tendEvery), rand.Float64())
+			wait = next.wait(time.Now(), rand.Float64())
 		}
 		switch why := d.idle(ctx, moved, wait); {
 		case n == 0:
@@ -44,15 +44,30 @@ func (d *DHT) join(ctx context.Context) {
 				failed = 0
 			}
 		case why == due:
-			failed, tended = 0, tended+1
+			failed, next = 0, tending{times: next.times + 1}
 			d.tend(ctx)
 		case why == asked:
-			failed, tended = 0, 0
+			failed, next = 0, tending{}
 			d.revisit(ctx)
 		default:
 			failed = 0
 		}
 	}
+}
+
+// tending is when the table is tended next. The zero value is a table that has just been joined.
+type tending struct {
+	times int       // tended since
+	due   time.Time // zero: to be set when it is first asked for
+}
+
+// wait returns how long it is until then. Whatever else ends a wait leaves due as it is: a table or addresses that often
+// change would put tending off for ever.
+func (t *tending) wait(now time.Time, u float64) time.Duration {
+	if t.due.IsZero() {
+		t.due = now.Add(jitter(doubling(tendFirst, t.times, tendEvery), u))
+	}
+	return t.due.Sub(now)
 }
 
 // tend visits a random entry point that is not connected, without which two halves of a network that lost each other

@@ -1,9 +1,11 @@
 package dht
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 )
@@ -100,4 +102,43 @@ func TestHalvesThatDoNotKnowEachOtherMeetAtAnEntryPoint(t *testing.T) {
 			return ok
 		})
 	})
+}
+
+func TestTheTableIsTendedHoweverOftenAddressesChange(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		friend, stranger := w.node(Config{Server: true}), w.node(Config{Server: true})
+		var known atomic.Bool
+		d := w.node(Config{Server: true, Bootstrap: func() []peer.AddrInfo {
+			if known.Load() {
+				return entry(friend, stranger)()
+			}
+			return entry(friend)()
+		}})
+		w.until("the first entry point", 10*time.Second, func() bool { return d.Size() == 1 })
+		known.Store(true)
+		emit, err := d.host.EventBus().Emitter(new(event.EvtLocalAddressesUpdated))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer emit.Close()
+		w.until("the other one to be visited", tendFirst+5*time.Second, func() bool {
+			if err := emit.Emit(event.EvtLocalAddressesUpdated{}); err != nil {
+				t.Error(err)
+			}
+			return d.connected(stranger.host.ID())
+		})
+	})
+}
+
+func TestTendingKeepsItsTime(t *testing.T) {
+	now, n := noon, tending{}
+	for _, want := range []time.Duration{10, 20, 40, 80, 160, 300, 300} {
+		want *= time.Second
+		for _, passed := range []time.Duration{0, want / 2, want} { // asked again before it is due, as after a change
+			if got := n.wait(now.Add(passed), 0); got != want-passed {
+				t.Errorf("after %d times and %v it is due in %v, want %v", n.times, passed, got, want-passed)
+			}
+		}
+		now, n = now.Add(want), tending{times: n.times + 1}
+	}
 }

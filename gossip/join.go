@@ -2,9 +2,11 @@ package gossip
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/cellnode/cellnode/internal/record"
 )
@@ -15,6 +17,11 @@ const (
 	hintFirst = time.Second      // wait after the first try, doubled with each
 	hintLast  = 30 * time.Second // longest wait
 
+	// One that was tried in vain is tried once more when it is named again, if it has rested, and is remembered for that.
+	hintRest     = time.Minute
+	hintKept     = 10 * time.Minute
+	maxHintAddrs = 32 // that several ways have named together
+
 	// Whoever is greeted by a newcomer hands it the whole list, so a few at a time are greeted until one has.
 	hintsAtOnce = 4
 	hintGap     = 250 * time.Millisecond
@@ -24,21 +31,65 @@ const (
 type hint struct {
 	info  peer.AddrInfo
 	next  time.Time
+	tried time.Time // last
 	tries int
 }
 
-// Join names peers that may be members. Each is tried a few times; while this member is alone, for as long as it is.
+// Join names peers that may be members. Each is tried a few times, and then once each time that it is named again, or as often
+// as at first at an address that is new; while this member is alone, for as long as it is.
 func (m *Machine) Join(now time.Time, peers []peer.AddrInfo) {
 	m.enter(now)
 	defer m.leaveInput()
 	for _, info := range peers {
-		e := m.roster.look(info.ID)
-		known := e != nil && e.listed
-		if _, waiting := m.hints[info.ID]; info.ID == m.self || known || !waiting && len(m.hints) >= maxHints {
-			continue
+		if e := m.roster.look(info.ID); info.ID != m.self && (e == nil || !e.listed) {
+			m.hint(info)
 		}
-		m.hints[info.ID] = &hint{info: info, next: m.now}
 	}
+}
+
+func (m *Machine) hint(info peer.AddrInfo) {
+	h := m.hints[info.ID]
+	switch {
+	case h == nil:
+		if len(m.hints) < maxHints || m.forgetHint() {
+			m.hints[info.ID] = &hint{info: info, next: m.now}
+		}
+	case m.rings.len() == 1: // there is nothing better to do
+		*h = hint{info: info, next: m.now}
+	case h.learn(info.Addrs):
+		h.tries, h.next = 0, m.now
+	case h.tries >= hintTries && m.now.Sub(h.tried) >= hintRest:
+		h.tries, h.next = hintTries-1, m.now
+	}
+}
+
+// learn adds addresses, and reports whether one of them is new. Several ways may name different ones in turn.
+func (h *hint) learn(addrs []ma.Multiaddr) bool {
+	fresh := slices.DeleteFunc(slices.Clone(addrs), func(a ma.Multiaddr) bool { return ma.Contains(h.info.Addrs, a) })
+	if len(fresh) == 0 {
+		return false
+	}
+	if h.info.Addrs = append(fresh, h.info.Addrs...); len(h.info.Addrs) > maxHintAddrs {
+		h.info.Addrs = addrs
+	}
+	return true
+}
+
+// inVain reports whether a hint has been tried often enough. Who is alone never holds one for that.
+func (m *Machine) inVain(h *hint) bool { return h.tries >= hintTries && m.rings.len() > 1 }
+
+// forgetHint forgets the one tried in vain that was tried longest ago, if there is any.
+func (m *Machine) forgetHint() bool {
+	var oldest *hint
+	for _, id := range sorted(m.hints) {
+		if h := m.hints[id]; m.inVain(h) && (oldest == nil || h.tried.Before(oldest.tried)) {
+			oldest = h
+		}
+	}
+	if oldest != nil {
+		delete(m.hints, oldest.info.ID)
+	}
+	return oldest != nil
 }
 
 func (m *Machine) tickHints() {
@@ -48,9 +99,13 @@ func (m *Machine) tickHints() {
 		if h.next.After(m.now) {
 			continue
 		}
-		e := m.roster.look(id)
-		if e != nil && e.listed || h.tries >= hintTries && m.rings.len() > 1 {
+		forget := h.tried.Add(hintKept)
+		if e := m.roster.look(id); e != nil && e.listed || m.inVain(h) && !m.now.Before(forget) {
 			delete(m.hints, id)
+			continue
+		}
+		if m.inVain(h) {
+			h.next = forget
 			continue
 		}
 		if greeted++; greeted > hintsAtOnce && m.rings.len() == 1 {
@@ -60,6 +115,7 @@ func (m *Machine) tickHints() {
 		m.greet(h.info)
 		wait := min(hintFirst<<min(h.tries, 8), hintLast)
 		h.tries++
+		h.tried = m.now
 		h.next = m.now.Add(wait/2 + m.jitter(wait))
 	}
 }

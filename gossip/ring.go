@@ -136,6 +136,7 @@ func (r *rings) pick(of peer.ID) (picks, runnersUp []peer.ID) {
 	if r.last.of == of && of != "" {
 		return r.last.picks, r.last.runnersUp
 	}
+	picks, runnersUp = make([]peer.ID, 0, len(r.order)), make([]peer.ID, 0, len(r.order))
 	for i := range r.order {
 		found := 0
 		for p := range r.order[i].after(r.place(i, r.epoch[i], of)) {
@@ -168,7 +169,7 @@ func (r *rings) subjects(of peer.ID) []peer.ID {
 	var out []peer.ID
 	for i := range r.order {
 		before := r.predecessors(i, of)
-		var taken []peer.ID // those to whom an earlier ring may have given before[0]
+		taken := make([]peer.ID, 0, i*len(r.order)) // those to whom an earlier ring may have given before[0]
 		for j := range i {
 			taken = append(taken, r.predecessors(j, before[0])...)
 		}

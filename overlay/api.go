@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cellnode/cellnode/internal/daemon"
 	"github.com/cellnode/cellnode/internal/find"
@@ -114,8 +115,9 @@ func (i *Instance) status() daemon.CellStatus {
 	s := daemon.CellStatus{
 		Cell: i.service.Cell.String(), CID: i.id.String(), State: i.State().String(), Commit: rec.Commit,
 		Fingerprint: rec.Fingerprint, Incarnation: rec.Incarnation, Members: len(i.gossip.Members()),
-		Upstream: i.service.Upstream, Ready: true,
+		Upstream: i.service.Upstream, GrantEnds: i.grantEnds(),
 	}
+	s.Ready = s.GrantEnds.IsZero() || time.Now().Before(s.GrantEnds)
 	if i.announcer == nil {
 		return s
 	}

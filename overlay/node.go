@@ -91,11 +91,14 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.startPunching(); err != nil {
 		return nil, err
 	}
+	if cfg.MDNS { // it is there before the DHT asks for entry points
+		n.lan = newLAN(n.ID(), n.foundOnLAN)
+	}
 	if err := n.joinDHT(ctx); err != nil {
 		return nil, err
 	}
-	if cfg.MDNS {
-		if n.lan, err = newLAN(n.host, n.foundOnLAN); err != nil { // as in a container: the other ways remain
+	if n.lan != nil {
+		if err := n.startLAN(); err != nil { // as in a container: the other ways remain
 			n.sockets.notes = append(n.sockets.notes, err.Error())
 		}
 	}
@@ -213,7 +216,7 @@ func (n *Node) Listening() []ma.Multiaddr {
 
 // Notes returns what a person who runs the node should know, a line each.
 func (n *Node) Notes() []string {
-	notes := slices.Concat(n.sockets.notes, n.live.get().Notes, n.twinNotes())
+	notes := slices.Concat(n.sockets.notes, n.live.get().Notes, n.twinNotes(), n.grantNotes())
 	if len(n.cfg.Listen) > 0 && !n.listensUDP() {
 		notes = append(notes, "no UDP address: the DHT and gossip reach others only outwards, and clients find this node by seed lists alone; add /ip4/0.0.0.0/udp/40000/quic-v1 to listen (and `sudo ufw allow 40000/udp`)")
 	}
@@ -302,7 +305,7 @@ func (n *Node) foundOnLAN(p peer.AddrInfo) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, t := range n.trackers {
-		t.Found(find.Candidate{Peer: p.ID, Addrs: cellAddrs(p.Addrs), Way: find.MDNS, Trusted: true})
+		t.Found(lanCandidate(p))
 	}
 }
 

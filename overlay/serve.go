@@ -168,7 +168,7 @@ func (i *Instance) Ready(ctx context.Context) error {
 // Leave says goodbye: no new call comes, every member and watching client knows it within a second, and nothing
 // older of this incarnation is believed afterwards. Open connections stay. It may be called more than once.
 func (i *Instance) Leave(ctx context.Context) error {
-	if err := i.publish(record.Draining); err != nil {
+	if _, _, err := i.update(func() { i.drained = true }); err != nil { // the goodbye says the rest
 		return err
 	}
 	i.mu.Lock()

@@ -27,6 +27,7 @@ func (n *Node) Ways(cell manifest.Cell, seeds []manifest.Seed) []find.Way {
 	}
 	if n.dht != nil {
 		ways = append(ways, find.Way{Name: find.DHT, Run: func(ctx context.Context, sink find.Sink) error {
+			n.awaitNeighbour(ctx, seeds)
 			return n.dht.FindVia(ctx, cell.ID(), seedInfos(seeds, n.ID()), func(p peer.AddrInfo) {
 				if p.ID != n.ID() {
 					sink.Found(find.Candidate{Peer: p.ID, Addrs: reachedAt(p.Addrs), Way: find.DHT})
@@ -35,12 +36,7 @@ func (n *Node) Ways(cell manifest.Cell, seeds []manifest.Seed) []find.Way {
 		}})
 	}
 	if n.lan != nil {
-		ways = append(ways, find.Way{Name: find.MDNS, Run: func(_ context.Context, sink find.Sink) error {
-			for _, p := range n.lan.peers() {
-				sink.Found(find.Candidate{Peer: p.ID, Addrs: cellAddrs(p.Addrs), Way: find.MDNS, Trusted: true})
-			}
-			return nil
-		}})
+		ways = append(ways, find.Way{Name: find.MDNS, Run: n.lan.way})
 	}
 	return ways
 }

@@ -30,7 +30,13 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		return balancer.PickResult{}, err
 	}
 	i.Begin()
+	if !c.stream {
+		i.Await(began)
+	}
 	return balancer.PickResult{SubConn: p.conns[i], Done: func(d balancer.DoneInfo) {
+		if !c.stream {
+			i.Heard()
+		}
 		i.End()
 		c.learn(i, d, time.Since(began))
 	}}, nil

@@ -68,6 +68,7 @@ func newDaemonStart(g *globals) *cobra.Command {
 // runDaemon is the node itself. systemd may hand it the socket (LISTEN_FDS, man sd_listen_fds).
 func runDaemon(cmd *cobra.Command, g *globals, above home.Layer, idle time.Duration) error {
 	saveMemory()
+	outliveLog()
 	log := g.log(cmd, slog.LevelInfo)
 	dir, err := openHome(above)
 	if err != nil {

@@ -61,6 +61,7 @@ container, say it with --cell and --commit.`,
 
 func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) error {
 	saveMemory()
+	outliveLog()
 	log := g.log(cmd, slog.LevelInfo)
 	if f.seedsPush != "" && f.seedsPush != ownRepository {
 		if err := manifest.FetchURL(f.seedsPush); err != nil {
@@ -83,7 +84,17 @@ func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) e
 	if err := f.publish(&cfg, dir, log); err != nil {
 		return err
 	}
-	s, err := sidecar.Start(cmd.Context(), cfg)
+	var s *sidecar.Sidecar
+	started := make(chan struct{})
+	defer onHangup(log, func() error {
+		<-started
+		if s == nil {
+			return nil
+		}
+		return s.Reload()
+	})()
+	s, err = sidecar.Start(cmd.Context(), cfg)
+	close(started)
 	if cmd.Context().Err() != nil && err != nil {
 		return nil // it was asked to end before it had begun
 	}
@@ -93,7 +104,6 @@ func runInstance(cmd *cobra.Command, g *globals, f runFlags, command []string) e
 	if in.Trust == nil && !f.allowOpen {
 		log.Warn("this cell is OPEN: its Cell.toml names no publishers, so anybody can answer as an instance of it, and clients must write allow_open = true", "cell", in.Cell.String())
 	}
-	defer onHangup(log, s.Reload)()
 	select {
 	case <-cmd.Context().Done():
 		return leave(s, log)

@@ -62,6 +62,10 @@ func (f *settingFlags) args() []string {
 	return args
 }
 
+// outliveLog has writes to a closed pipe fail, which otherwise end a program (os/signal, "SIGPIPE"): a log that nobody reads any
+// more is no reason to. What the node starts is not touched by that, as it would be by ignoring the signal.
+func outliveLog() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+
 // onHangup calls reload on each SIGHUP, until done is called, and logs what it refuses.
 func onHangup(log *slog.Logger, reload func() error) (done func()) {
 	hangup, ended := make(chan os.Signal, 1), make(chan struct{})

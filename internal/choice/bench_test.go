@@ -37,6 +37,8 @@ func pick(s *Set) {
 	i := Best(s.Kept(), RPC, &tried, now)
 	tried.Add(i)
 	i.Begin()
+	i.Await(now)
+	i.Heard()
 	i.End()
 	i.Learn(RPC, Answered, 20*ms, now)
 }

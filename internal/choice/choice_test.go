@@ -169,6 +169,32 @@ func TestASlowInstanceIsAvoidedAndThenTriedAgain(t *testing.T) {
 	}
 }
 
+func TestAnInstanceThatHangsKeepsFewCallsHoweverNearItIs(t *testing.T) {
+	s := set(ms, 80*ms)
+	a, b := s.Kept()[0], s.Kept()[1]
+	a.Begin() // a stream, of which nothing is heard
+	if got := best(s, t0.Add(time.Hour)); got != "a" {
+		t.Errorf("with a stream open the call goes to %s", got)
+	}
+	a.End()
+	hung := 0
+	for now := t0; now.Before(t0.Add(10 * time.Second)); now = now.Add(10 * ms) { // 100 calls a second
+		i := Best(s.Kept(), RPC, nil, now)
+		i.Begin()
+		i.Await(now)
+		if i == a {
+			hung++
+			continue
+		}
+		b.Heard()
+		b.End()
+		b.Learn(RPC, Answered, 80*ms, now)
+	}
+	if hung > 5 {
+		t.Errorf("%d of 1,000 calls went to an instance that hangs", hung)
+	}
+}
+
 func TestANewcomerIsNotTakenForFasterThanItsSiblings(t *testing.T) {
 	s := set(ms, ms)
 	for _, i := range s.Kept() {

@@ -33,19 +33,21 @@ func (e *ejection) succeeded(time.Time) {
 	}
 }
 
-// failed counts a failure and reports whether the instance should be ejected. After an ejection the first failure suffices.
-func (e *ejection) failed(now time.Time) bool {
+// failed counts a failure that took so long, and reports whether the instance should be ejected. One suffices if the call
+// began within ejectMin of the end of the last ejection: one that hangs may fail much later. Of calls from before that
+// ejection the usual number is needed.
+func (e *ejection) failed(took time.Duration, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	at := now.UnixNano()
 	if e.holds(at) {
 		return false
 	}
-	if at-e.until.Load() > int64(ejectMax) {
+	began := time.Duration(at - int64(took) - e.until.Load()) // since the end
+	if began >= ejectMax {
 		e.times = 0
 	}
-	n := e.failures.Add(1)
-	return n >= ejectAfter || e.times > 0 && n == 1 && at-e.until.Load() < int64(ejectMin)
+	return e.failures.Add(1) >= ejectAfter || e.times > 0 && began.Abs() < ejectMin
 }
 
 func (e *ejection) eject(now time.Time) {

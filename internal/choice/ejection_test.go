@@ -41,6 +41,45 @@ func TestFiveFailuresInARowEjectForATimeThatGrows(t *testing.T) {
 	}
 }
 
+func TestOneCallThatHangsAfterAnEjectionSufficesHoweverLateItFails(t *testing.T) {
+	const second = time.Second
+	for _, c := range []struct {
+		began, took time.Duration // after the first ejection ends
+		lasts       time.Duration // of the ejection that follows; 0: there is none
+	}{
+		{0, ms, 2 * ejectMin},
+		{second, 30 * second, 2 * ejectMin},
+		{ejectMin - ms, 2 * ejectMax, 2 * ejectMin}, // it was not well in that time
+		{ejectMin, 30 * second, 0},
+		{-second, 30 * second, 2 * ejectMin},
+		{-ejectMin - second, 7 * second, 0}, // it had begun before the ejection
+	} {
+		s := set(ms, 20*ms)
+		a := s.Kept()[0]
+		fail(a, ejectAfter, t0)
+		ended := t0.Add(ejectMin + c.began + c.took)
+		a.Learn(RPC, Failed, c.took, ended)
+		if c.lasts == 0 && a.Ejected(ended) {
+			t.Errorf("a call %s after the return that took %s ejects", c.began, c.took)
+		}
+		if c.lasts > 0 && (!a.Ejected(ended.Add(c.lasts-ms)) || a.Ejected(ended.Add(c.lasts))) {
+			t.Errorf("a call %s after the return that took %s does not eject for %s", c.began, c.took, c.lasts)
+		}
+	}
+}
+
+func TestCallsFromBeforeAnEjectionDoNotSpareTheNextOne(t *testing.T) {
+	s := set(ms, 20*ms)
+	a := s.Kept()[0]
+	fail(a, ejectAfter, t0)
+	back := t0.Add(ejectMin)
+	a.Learn(RPC, Failed, 10*time.Second, back.Add(time.Second))
+	a.Learn(RPC, Failed, 10*time.Second, back.Add(12*time.Second))
+	if !a.Ejected(back.Add(12 * time.Second)) {
+		t.Error("not ejected by the first call after its return")
+	}
+}
+
 func TestAFailureSendsTheNextCallElsewhere(t *testing.T) {
 	s := set(ms, 80*ms)
 	fail(s.Kept()[0], 1, t0)

@@ -37,6 +37,8 @@ type Instance struct {
 
 	at        atomic.Pointer[Member]
 	inFlight  atomic.Int64
+	waiting   atomic.Int64 // of those in flight, the calls that have had no answer
+	silent    atomic.Int64 // since when nothing has come while calls waited, Unix ns
 	picked    atomic.Uint64
 	estimates [kinds]estimate
 	ejection  ejection
@@ -74,16 +76,30 @@ func (i *Instance) Begin() {
 // End counts it off.
 func (i *Instance) End() { i.inFlight.Add(-1) }
 
+// Await says that a call that has begun waits for its answer, for calls that have one soon: a stream may be silent for hours.
+func (i *Instance) Await(now time.Time) {
+	if i.waiting.Load() == 0 {
+		i.silent.Store(now.UnixNano())
+	}
+	i.waiting.Add(1)
+}
+
+// Heard says that it waits no more: the answer has come, or will not.
+func (i *Instance) Heard() { i.waiting.Add(-1) }
+
 // Learn takes how a call went and how long its answer took. A call has one answer, before it ends or when it does.
 func (i *Instance) Learn(k Kind, o Outcome, took time.Duration, now time.Time) {
 	switch o {
 	case Answered:
 		i.estimates[k].observe(took, now)
+		if k != Stream { // whoever hangs may still accept connections
+			i.silent.Store(now.UnixNano())
+		}
 		i.ejection.succeeded(now)
 	case Failed:
 		// A failure is no fast answer: who fails at once would draw all calls.
 		i.estimates[k].raise(max(took, failureCost), now)
-		if i.ejection.failed(now) && i.set.mayEject(now) {
+		if i.ejection.failed(took, now) && i.set.mayEject(now) {
 			i.ejection.eject(now)
 		}
 	case Ended:
@@ -104,9 +120,17 @@ func (i *Instance) Outcome(o Outcome, now time.Time) {
 // Ejected reports whether the instance is put aside for its failures.
 func (i *Instance) Ejected(now time.Time) bool { return i.ejection.holds(now.UnixNano()) }
 
+// silence is how long calls have waited while no answer came, in nanoseconds: the least that the next one may take.
+func (i *Instance) silence(now int64) float64 {
+	if i.waiting.Load() == 0 {
+		return 0
+	}
+	return float64(now - i.silent.Load())
+}
+
 // cost is what a call of a kind to the instance costs: nanoseconds for it and for all that wait there.
 func (i *Instance) cost(k Kind, local bool, now int64) float64 {
-	c := i.estimates[k].read(now) * float64(i.inFlight.Load()+1)
+	c := max(i.estimates[k].read(now), i.silence(now)) * float64(i.inFlight.Load()+1)
 	if local {
 		c /= localFavour
 	}

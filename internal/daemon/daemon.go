@@ -148,7 +148,8 @@ type CellStatus struct {
 	Members     int        `json:"members"`
 	Announced   *Announced `json:"announced,omitempty"`
 	Upstream    string     `json:"upstream,omitempty"`
-	Ready       bool       `json:"ready"` // announced and read back, or alone
+	GrantEnds   time.Time  `json:"grant_ends,omitzero"`
+	Ready       bool       `json:"ready"` // announced and read back, or alone; not without a grant that holds
 }
 
 // Announced is the state of a cell's key in the DHT.

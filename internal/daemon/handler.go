@@ -132,10 +132,15 @@ func serveDrain(n Node, w http.ResponseWriter, r *http.Request) {
 // serveHealth answers as an orchestrator's readiness probe wants it.
 func serveHealth(n Node, w http.ResponseWriter) {
 	for _, i := range n.Status().Instances {
-		if !i.Ready {
-			writeStatus(w, http.StatusServiceUnavailable, &Error{Message: fmt.Sprintf("%s is not announced yet", i.Cell), Code: codeUnreachable})
-			return
+		if i.Ready {
+			continue
 		}
+		why := fmt.Sprintf("%s is not announced yet", i.Cell)
+		if !i.GrantEnds.IsZero() && !time.Now().Before(i.GrantEnds) {
+			why = fmt.Sprintf("the grant for %s ended at %s", i.Cell, i.GrantEnds.Format(time.RFC3339))
+		}
+		writeStatus(w, http.StatusServiceUnavailable, &Error{Message: why, Code: codeUnreachable})
+		return
 	}
 	writeJSON(w, struct {
 		OK bool `json:"ok"`

@@ -84,6 +84,9 @@ func (t *Tracker) probe(ctx context.Context, to link.Target) {
 	if err == nil {
 		rec, err = t.verify(to, p.Welcome)
 	}
+	if ofGrant(err) && t.learnTrust(ctx, to) {
+		rec, err = t.verify(to, p.Welcome)
+	}
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -121,6 +124,36 @@ func (t *Tracker) verify(to link.Target, w link.Welcome) (*record.Signed, error)
 		return nil, fmt.Errorf("%w, %s", errOtherRecord, rec.Peer)
 	}
 	return rec, t.cfg.Authority.Admit(rec, time.Now())
+}
+
+// ofGrant reports whether an instance is refused for its grant, which may be by a newer trust document than ours.
+func ofGrant(err error) bool {
+	var refusal *record.Refusal
+	return errors.As(err, &refusal) && refusal.Code.OfGrant()
+}
+
+// learnTrust asks an instance for the trust document that it knows, and reports whether that was newer than ours. A document
+// verifies itself: it may come from anybody.
+func (t *Tracker) learnTrust(ctx context.Context, to link.Target) bool {
+	now, before := time.Now(), t.cfg.Authority.Version()
+	t.mu.Lock()
+	e := t.table.entries[to.Peer]
+	if e == nil || now.Before(e.untaught) {
+		t.mu.Unlock()
+		return false
+	}
+	e.untaught = now.Add(trustPause)
+	t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, t.cfg.ProbeTimeout)
+	defer cancel()
+	list, err := t.cfg.Dialer.List(ctx, to, t.hello(link.Listing, t.offeredBy(to)))
+	if err == nil && list.Trust != nil {
+		err = t.TakeTrust(list.Trust)
+	}
+	if err != nil {
+		t.cfg.Log.Debug("no trust document from an instance that is refused", "peer", to.Peer, "err", err)
+	}
+	return t.cfg.Authority.Version() > before
 }
 
 // final reports whether the instance itself refused: asking once more would bring the same.

@@ -37,6 +37,8 @@ const (
 	demotedMax = 2 * time.Second
 	// A candidate that does not answer is asked again after retryMin, twice that, and so on up to retryMax; one
 	// that never answered is forgotten after forgetAfter failures.
+	// An instance whose grant is not taken is asked for its trust document once in trustPause.
+	trustPause  = time.Minute
 	retryMin    = 500 * time.Millisecond
 	retryMax    = 30 * time.Second
 	forgetAfter = 6
@@ -74,6 +76,7 @@ type entry struct {
 	due      time.Time // of the next probe
 	probing  bool
 	listless time.Time // before this it is not asked for its list again, for it has sent none
+	untaught time.Time // before this it is not asked for its trust document again
 	far      bool      // there were enough nearer ones when it last answered
 	again    bool      // something new was heard while a probe was on its way
 	// demotions counts the calls that it has failed, each within demotedFor of the one before. After the first it is worth

@@ -44,8 +44,13 @@ func newSigner(t *testing.T) signer {
 
 func (s signer) record(incarnation, seq uint64, state record.State) *record.Signed {
 	s.t.Helper()
+	return s.granted(nil, incarnation, seq, state)
+}
+
+func (s signer) granted(grant []byte, incarnation, seq uint64, state record.State) *record.Signed {
+	s.t.Helper()
 	r, err := record.Sign(s.key, record.Instance{
-		Cell: testCell.ID(), Incarnation: incarnation, Seq: seq, State: state, Addrs: testAddr,
+		Cell: testCell.ID(), Incarnation: incarnation, Seq: seq, State: state, Addrs: testAddr, Grant: grant,
 		Issued: start, Expires: start.Add(time.Hour),
 	})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 type Dialer interface {
 	Open(ctx context.Context, to link.Target, h link.Hello) (*link.Conn, error)
 	Probe(ctx context.Context, to link.Target, h link.Hello) (link.Probe, error)
+	List(ctx context.Context, to link.Target, h link.Hello) (link.List, error)
 	Watch(ctx context.Context, to link.Target, h link.Hello, each func(link.List)) error
 	Interface(ctx context.Context, to link.Target, h link.Hello) ([]byte, error)
 }

@@ -47,6 +47,9 @@ type fakeInstance struct {
 	silent      bool // it answers nothing, as behind a wire that is cut
 	listless    bool
 	push        chan link.List // what its watchers are told
+	grant       []byte
+	trust       []byte // the document that it shows in its list
+	lists       int    // how often it was asked for that
 }
 
 func newFakeNet() *fakeNet {
@@ -103,7 +106,7 @@ func (n *fakeNet) Probe(ctx context.Context, to link.Target, _ link.Hello) (link
 		return link.Probe{}, err
 	}
 	return link.Probe{RTT: time.Millisecond, Path: "tcp", Welcome: link.Welcome{
-		Code: link.CodeOK, State: i.state, Incarnation: i.incarnation, Record: i.record(i.incarnation, 0, i.state).Envelope,
+		Code: link.CodeOK, State: i.state, Incarnation: i.incarnation, Record: i.granted(i.grant, i.incarnation, 0, i.state).Envelope,
 	}}, nil
 }
 
@@ -122,6 +125,15 @@ func (n *fakeNet) Open(ctx context.Context, to link.Target, _ link.Hello) (*link
 
 func (n *fakeNet) Interface(context.Context, link.Target, link.Hello) ([]byte, error) {
 	return nil, link.ErrNoInterface
+}
+
+func (n *fakeNet) List(ctx context.Context, to link.Target, _ link.Hello) (link.List, error) {
+	i, err := n.instance(ctx, to.Peer)
+	if err != nil {
+		return link.List{}, err
+	}
+	n.change(func() { n.up[to.Peer].lists++ })
+	return link.List{Full: true, Trust: i.trust}, nil
 }
 
 func (n *fakeNet) Watch(ctx context.Context, to link.Target, _ link.Hello, each func(link.List)) error {

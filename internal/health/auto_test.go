@@ -1,11 +1,12 @@
 package health
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
-	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/cellnode/cellnode/manifest"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	pb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/test/bufconn"
 )
 
 func newAuto(t *testing.T, dial Dial) *autoCheck {
@@ -25,35 +29,49 @@ func newAuto(t *testing.T, dial Dial) *autoCheck {
 	return check.(*autoCheck)
 }
 
+func newExpecting(t *testing.T, dial Dial) *autoCheck {
+	t.Helper()
+	check := newAuto(t, dial)
+	ExpectGRPC(check)
+	return check
+}
+
 func TestTheDefaultKindFollowsHowTheServiceSpeaks(t *testing.T) {
 	tests := []struct {
 		name   string
 		handle func(net.Conn)
+		want   speech
 	}{
-		{"HTTP/1", func(conn net.Conn) {
-			if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
-				_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n")
-			}
-		}},
-		{"a line that begins unasked", func(conn net.Conn) { _, _ = io.WriteString(conn, "220 mail.example.org ESMTP\r\n") }},
-		{"a short word", func(conn net.Conn) { _, _ = io.WriteString(conn, "no\n") }},
-		{"closing at once", func(net.Conn) {}},
-		{"an echo", func(conn net.Conn) { _, _ = io.Copy(conn, conn) }},
+		{"HTTP/1", says("HTTP/1.1 400 Bad Request\r\n\r\n"), other},
+		{"a line that begins unasked", says("220 mail.example.org ESMTP\r\n"), other},
+		{"a short word", says("no\n"), other},
+		{"closing at once", func(net.Conn) {}, mute},
+		{"an echo", func(conn net.Conn) { _, _ = io.Copy(conn, conn) }, other},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			ln, dial := listen(t)
-			serve(ln, tt.handle)
-			check := newAuto(t, dial)
-			for range 2 {
-				if err := check.Check(within(t, 20*time.Second)); err != nil {
-					t.Errorf("unwell: %v", err)
+		for name, made := range map[string]func(*testing.T, Dial) *autoCheck{"": newAuto, " where gRPC is expected": newExpecting} {
+			t.Run(tt.name+name, func(t *testing.T) {
+				ln, dial := listen(t)
+				serve(ln, tt.handle)
+				check := made(t, dial)
+				for range 2 {
+					if err := check.Check(within(t, 20*time.Second)); err != nil {
+						t.Errorf("unwell: %v", err)
+					}
 				}
-			}
-			if check.speech != other {
-				t.Error("it was not taken for a service that does not speak HTTP/2")
-			}
-		})
+				if check.speech != tt.want {
+					t.Errorf("speech %d, want %d: it does not speak HTTP/2", check.speech, tt.want)
+				}
+			})
+		}
+	}
+}
+
+// says is a service that says one thing and waits for the other end to close: a close of its own may overtake its word.
+func says(word string) func(net.Conn) {
+	return func(conn net.Conn) {
+		_, _ = io.WriteString(conn, word)
+		silent(conn)
 	}
 }
 
@@ -89,44 +107,173 @@ func TestAnHTTP2ServiceThatHangsLaterIsSeen(t *testing.T) {
 	}
 }
 
-func TestASilentServiceIsAskedThreeTimesAndAnewAfterItWasAway(t *testing.T) {
+func TestASilentServiceIsAskedThreeTimesThenEveryTenthTimeAndAnewAfterItWasAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var asked atomic.Int32
-		away := false
-		check := newAuto(t, func(context.Context) (net.Conn, error) {
-			if away {
-				return nil, errRefused
-			}
-			near, far := net.Pipe()
-			go func() {
-				n, _ := io.Copy(io.Discard, far)
-				if n > 0 {
-					asked.Add(1)
+		s := &late{}
+		check := newAuto(t, s.dial)
+		asked := func(checks, want int) {
+			t.Helper()
+			before := s.asked.Load()
+			for range checks {
+				if err := Once(t.Context(), manifest.Health{}, check); err != nil {
+					t.Errorf("unwell: %v", err)
 				}
-			}()
-			return near, nil
-		})
-		h := manifest.Health{}
-		for range 5 {
-			if err := Once(t.Context(), h, check); err != nil {
-				t.Errorf("unwell: %v", err)
+			}
+			synctest.Wait()
+			if got := s.asked.Load() - before; got != int32(want) {
+				t.Errorf("asked %d times in %d checks, want %d", got, checks, want)
 			}
 		}
-		synctest.Wait()
-		if asked.Load() != maxSilences || check.speech != other {
-			t.Errorf("asked %d times, want %d", asked.Load(), maxSilences)
-		}
-		away = true
-		if Once(t.Context(), h, check) == nil {
+		asked(maxSilences, maxSilences)
+		asked(askAgain-1, 0)
+		asked(1, 1)
+		asked(2*askAgain, 2)
+		s.set(away)
+		if Once(t.Context(), manifest.Health{}, check) == nil {
 			t.Error("a service that is away counts as well")
 		}
-		away = false
-		if err := Once(t.Context(), h, check); err != nil {
-			t.Error(err)
+		s.set(deaf)
+		asked(maxSilences, maxSilences)
+	})
+}
+
+func TestAServiceThatListensBeforeItServesIsCheckedAsGRPCOnceItDoes(t *testing.T) {
+	for name, before := range map[string]manner{"deaf": deaf, "closing": closing} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newLate(t, before)
+				check := newAuto(t, s.dial)
+				for range 2 * maxSilences {
+					if err := Once(t.Context(), manifest.Health{}, check); err != nil {
+						t.Errorf("unwell before it serves: %v", err)
+					}
+				}
+				s.set(serving)
+				for range askAgain {
+					if err := Once(t.Context(), manifest.Health{}, check); err != nil {
+						t.Errorf("unwell when it serves: %v", err)
+					}
+				}
+				wantSeen(t, s, check)
+			})
+		})
+	}
+}
+
+func TestWhereGRPCIsExpectedSilenceIsNotWellYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newLate(t, deaf)
+		check := newExpecting(t, s.dial)
+		for range 3 * askAgain {
+			if err := Once(t.Context(), manifest.Health{}, check); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("a service that is silent: %v", err)
+			}
 		}
-		synctest.Wait()
-		if asked.Load() != maxSilences+1 {
-			t.Error("it was not asked anew after it was away")
+		s.set(serving)
+		if err := Once(t.Context(), manifest.Health{}, check); err != nil {
+			t.Errorf("unwell when it serves: %v", err)
+		}
+		wantSeen(t, s, check)
+	})
+}
+
+// A service that needs more than half of the time for its first answer is well.
+func TestWhereGRPCIsExpectedASlowAnswerIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newLate(t, deaf)
+		check := newExpecting(t, s.dial)
+		time.AfterFunc(DefaultTimeout*5/8, func() { s.set(serving) })
+		dial := check.grpc.dial
+		check.grpc.dial = func(ctx context.Context) (net.Conn, error) {
+			time.Sleep(DefaultTimeout / 4)
+			return dial(ctx)
+		}
+		if err := Once(t.Context(), manifest.Health{}, check); err != nil {
+			t.Errorf("unwell: %v", err)
 		}
 	})
+}
+
+func TestANamedKindIsCheckedAsItSays(t *testing.T) {
+	ln, dial := listen(t)
+	serve(ln, silent)
+	check, err := New(manifest.Health{Kind: "tcp"}, dial, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ExpectGRPC(check)
+	if err := check.Check(within(t, 20*time.Second)); err != nil {
+		t.Errorf("a tcp service that is silent: %v", err)
+	}
+}
+
+// wantSeen wants check to see what is wrong with a gRPC service that has served so far.
+func wantSeen(t *testing.T, s *late, check Check) {
+	t.Helper()
+	s.health.SetServingStatus("", pb.HealthCheckResponse_NOT_SERVING)
+	if err := Once(t.Context(), manifest.Health{}, check); err == nil || !strings.Contains(err.Error(), "NOT_SERVING") {
+		t.Errorf("a service that says that it is not well: %v", err)
+	}
+	s.health.SetServingStatus("", pb.HealthCheckResponse_SERVING)
+	s.set(deaf)
+	if err := Once(t.Context(), manifest.Health{}, check); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a service that hangs: %v", err)
+	}
+}
+
+// late is a gRPC service at the other end of pipes that serves when it is told to.
+type late struct {
+	conns  *bufconn.Listener
+	health *health.Server
+	asked  atomic.Int32 // connections on which it was sent something while it was deaf
+
+	mu     sync.Mutex
+	manner manner
+}
+
+// manner is what a late service does with its connections.
+type manner int
+
+const (
+	deaf manner = iota
+	closing
+	serving
+	away
+)
+
+func newLate(t *testing.T, m manner) *late {
+	t.Helper()
+	s := &late{conns: bufconn.Listen(1 << 16), health: health.NewServer(), manner: m}
+	server := grpc.NewServer()
+	pb.RegisterHealthServer(server, s.health)
+	go func() { _ = server.Serve(s.conns) }()
+	t.Cleanup(server.Stop)
+	return s
+}
+
+func (s *late) set(m manner) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.manner = m
+}
+
+func (s *late) dial(ctx context.Context) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	near, far := net.Pipe()
+	switch s.manner {
+	case serving:
+		return s.conns.DialContext(ctx)
+	case away:
+		return nil, errRefused
+	case closing:
+		far.Close()
+	case deaf:
+		go func() {
+			if n, _ := io.Copy(io.Discard, far); n > 0 {
+				s.asked.Add(1)
+			}
+		}()
+	}
+	return near, nil
 }

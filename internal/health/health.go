@@ -8,8 +8,8 @@
 //	tcp    a connection is accepted, by the kernel if need be     a process that hangs
 //	exec   the command ends with 0                                –
 //
-// Without a kind it is grpc for a service that speaks HTTP/2 and tcp for others, see [New]. Each check is a connection of
-// its own, so that a service which accepts no more is seen.
+// Without a kind it is grpc for a service that speaks HTTP/2 and tcp for others, see [New]: of those a hang is not seen, so
+// name a kind for them. Connections are fresh, or kept for a few checks, so that a service which accepts no more is seen.
 package health
 
 import (
@@ -52,9 +52,10 @@ type Dial func(ctx context.Context) (net.Conn, error)
 // New returns the check that h describes. dir is where kind exec runs its command, which New does not look for.
 //
 // With an empty kind the first check finds out how the service speaks: it sends the HTTP/2 preface and waits for the
-// SETTINGS that must be the answer. An HTTP/2 service is checked as by grpc from then on. Any other answer, or a close,
-// makes it tcp; so does the third silence of the length of a timeout. A tcp service is asked anew after it was away, for
-// another version may have come back. Name the kind for services that are upset by a foreign preface.
+// SETTINGS that must be the answer. An HTTP/2 service is checked as by grpc from then on. Any other answer makes it tcp; so
+// does a close, or the third silence of the length of half a timeout, but then every tenth check asks again, for a service may
+// listen before it serves. Until it answers, a hang of it is not seen: see [ExpectGRPC]. A tcp service is asked anew after it
+// was away, for another version may have come back. Name the kind for services that are upset by a foreign preface.
 func New(h manifest.Health, dial func(ctx context.Context) (net.Conn, error), dir string) (Check, error) {
 	if h.Kind != "exec" && dial == nil {
 		return nil, errors.New("health: no way to dial the service")
@@ -75,6 +76,15 @@ func New(h manifest.Health, dial func(ctx context.Context) (net.Conn, error), di
 		return execCheck{argv: h.Command, dir: dir}, nil
 	}
 	return nil, fmt.Errorf("health: kind %q is not known: write grpc, http, tcp or exec", h.Kind)
+}
+
+// ExpectGRPC tells a check that New has made for an empty kind, before its first use, that the service is to speak gRPC: one
+// that accepts connections and is silent is then not well yet. What answers in another protocol, or closes, is tcp all the
+// same. Checks of a named kind are left as they are.
+func ExpectGRPC(check Check) {
+	if c, ok := check.(*autoCheck); ok {
+		c.expected = true
+	}
 }
 
 // Once checks within h's timeout.

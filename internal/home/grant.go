@@ -37,7 +37,7 @@ func (d *Dir) GrantPath(name string) string { return d.Path("keys", name+".grant
 
 // SaveGrant puts a grant there, in place of the one that there is.
 func (d *Dir) SaveGrant(name, text string) error {
-	return manifest.WriteFile(d.GrantPath(name), []byte(text+"\n"), 0o600)
+	return unwritable(manifest.WriteFile(d.GrantPath(name), []byte(text+"\n"), 0o600))
 }
 
 // issuerName is the key by which a machine may grant.

@@ -10,15 +10,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cellnode/cellnode/internal/record"
 )
 
 // Incarnation returns the number of a new life of this identity and keeps it on disk before it returns: greater than
 // every one it gave before and than above, and at least the wall clock in Unix milliseconds. So records stay ordered
-// across restarts with a clock that went back (the stored number wins) and across a lost file (the clock wins). above
-// is what others hold of this peer, 0 where that is unknown: a node that meets a record of its own with a greater
+// across restarts with a clock that went back a little (the stored number wins) and across a lost file (the clock wins).
+// above is what others hold of this peer, 0 where that is unknown: a node that meets a record of its own with a greater
 // incarnation jumps over it.
 //
-// A file that does not hold a number is moved aside to NAME.inc.bad, said once to log (nil: nobody), and counts as lost.
+// A stored number more than record.MaxClockAhead ahead of the clock comes from a start whose clock was wrong, if this one is
+// right: others have refused it, and would refuse the next one too. So the clock wins, which is said to log (nil: nobody). A
+// file that does not hold a number is moved aside to NAME.inc.bad, said once to log, and counts as lost.
 func (k *Key) Incarnation(above uint64, log *slog.Logger) (uint64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -30,13 +34,22 @@ func (k *Key) Incarnation(above uint64, log *slog.Logger) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	last = max(last, above)
-	next := max(last+1, uint64(max(0, time.Now().UnixMilli())))
+	now := time.Now()
+	if last > incarnationAt(now.Add(record.MaxClockAhead)) {
+		if log != nil {
+			log.Warn("the stored incarnation is far ahead of the clock, and others refuse it; the clock counts: is it right?",
+				"path", k.incarnations, "stored", last, "clock", now)
+		}
+		last = 0
+	}
+	next := max(max(last, above)+1, incarnationAt(now))
 	if err := write(k.incarnations, []byte(strconv.FormatUint(next, 10)+"\n")); err != nil {
 		return 0, err
 	}
 	return next, nil
 }
+
+func incarnationAt(t time.Time) uint64 { return uint64(max(0, t.UnixMilli())) }
 
 // quarantine keeps the damaged file for whoever wants to look at it.
 func (k *Key) quarantine(damaged *damagedError, log *slog.Logger) error {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/cellnode/cellnode/internal/record"
 )
 
 func TestIncarnationIsTheClockOrMore(t *testing.T) {
@@ -32,26 +34,47 @@ func TestIncarnationIsTheClockOrMore(t *testing.T) {
 	})
 }
 
+// A clock that goes back a little leaves the order to the stored number. A number that others refuse is let go.
 func TestIncarnationSurvivesAClockThatGoesBack(t *testing.T) {
-	d := open(t)
-	key := take(t, d, "exchange")
-	future := uint64(time.Now().Add(24 * time.Hour).UnixMilli())
-	if got := incarnation(t, key, future); got != future+1 {
-		t.Fatalf("above %d: got %d", future, got)
-	}
-	key.Close()
-	again := take(t, d, "exchange")
-	if got := incarnation(t, again, 0); got != future+2 {
-		t.Errorf("after the restart: %d, want %d", got, future+2)
+	const most = uint64(record.MaxClockAhead / time.Millisecond)
+	for _, c := range []struct {
+		ahead uint64 // of the clock: the number stored, in milliseconds
+		kept  bool
+	}{{1, true}, {60_000, true}, {most - 1, true}, {most + 1, false}, {24 * 3600_000, false}, {1 << 62, false}} {
+		d := open(t)
+		synctest.Test(t, func(t *testing.T) {
+			clock := uint64(time.Now().UnixMilli())
+			key := take(t, d, "exchange")
+			if got := incarnation(t, key, clock+c.ahead-1); got != clock+c.ahead {
+				t.Fatalf("above %d: got %d", clock+c.ahead-1, got)
+			}
+			key.Close()
+			want, warnings := clock, 1
+			if c.kept {
+				want, warnings = clock+c.ahead+1, 0
+			}
+			var said bytes.Buffer
+			log := slog.New(slog.NewTextHandler(&said, nil))
+			again := take(t, d, "exchange")
+			for n := range uint64(2) { // what was let go does not come back
+				if got, err := again.Incarnation(0, log); err != nil || got != want+n {
+					t.Errorf("%d ms ahead, restart %d: %d, %v; want %d", c.ahead, n+1, got, err, want+n)
+				}
+			}
+			if n := strings.Count(said.String(), "level=WARN"); n != warnings {
+				t.Errorf("%d ms ahead: said %d times, want %d:\n%s", c.ahead, n, warnings, &said)
+			}
+		})
 	}
 }
 
 func TestIncarnationsOnlyGrow(t *testing.T) {
 	d := open(t)
 	key := take(t, d, "exchange")
+	most := incarnationAt(time.Now().Add(record.Leeway))
 	rapid.Check(t, func(rt *rapid.T) {
 		last := uint64(0)
-		for _, above := range rapid.SliceOfN(rapid.Uint64Range(0, 1<<50), 1, 5).Draw(rt, "above") {
+		for _, above := range rapid.SliceOfN(rapid.Uint64Range(0, most), 1, 5).Draw(rt, "above") {
 			got, err := key.Incarnation(above, nil)
 			if err != nil {
 				rt.Fatal(err)

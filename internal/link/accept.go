@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -57,7 +58,7 @@ func (s *Server) serveTLS(c net.Conn, path string, place *admission) {
 		return
 	}
 	place.known(v.peer)
-	s.serve(&Conn{stream: &tcpStream{Conn: tc, raw: c}, path: path, peer: v.peer}, place)
+	s.serve(&Conn{stream: &tcpStream{Conn: tc, raw: c}, path: path, peer: v.peer}, place, func() {})
 }
 
 func (s *Server) acceptQUIC(ln QUICListener) {
@@ -83,6 +84,10 @@ func (s *Server) acceptQUIC(ln QUICListener) {
 	}
 }
 
+// maxSilent is how many streams of a QUIC connection may be without a Hello at a time; those behind them wait. A client opens
+// all 256 of a connection with one packet.
+const maxSilent = 32
+
 // serveQUIC serves the streams of one connection. It returns when the connection has ended.
 func (s *Server) serveQUIC(c *quic.Conn, place *admission) {
 	id, err := checkPeer(c.ConnectionState().TLS)
@@ -94,7 +99,13 @@ func (s *Server) serveQUIC(c *quic.Conn, place *admission) {
 	place.known(id)
 	idle := newIdleTimer(s.cfg.Preface, func() { c.CloseWithError(quicDone, "idle") })
 	defer idle.stop()
+	silent := make(chan struct{}, maxSilent)
 	for {
+		select {
+		case silent <- struct{}{}:
+		case <-c.Context().Done():
+			return
+		}
 		qs, err := c.AcceptStream(s.ctx)
 		if err != nil {
 			return
@@ -108,7 +119,8 @@ func (s *Server) serveQUIC(c *quic.Conn, place *admission) {
 			}
 		}}
 		conn := &Conn{stream: st, path: QUIC, peer: id}
-		if !s.run(func() { conn.Reset() }, func() { s.serve(conn, place) }) {
+		heard := sync.OnceFunc(func() { <-silent })
+		if !s.run(func() { conn.Reset() }, func() { defer heard(); s.serve(conn, place, heard) }) {
 			return
 		}
 	}

@@ -11,17 +11,17 @@ import (
 // allowances bound what one peer may have and ask for at a time. Keys are free, so they are against clients that have gone
 // wrong; the limits for each address are against those that mean it.
 type allowances struct {
-	maxConns, maxOpen int
-	rate              int // Hellos a second; twice as many may come at once
+	maxConns, maxOpen, maxWatches int
+	rate                          int // Hellos a second; twice as many may come at once
 
 	mu    sync.Mutex
 	peers map[peer.ID]*allowance
 }
 
 type allowance struct {
-	conns, open int
-	tokens      float64
-	last        time.Time
+	conns, open, watches int
+	tokens               float64
+	last                 time.Time
 }
 
 // maxIdleAllowances is how many peers without a connection are remembered for their rate.
@@ -51,7 +51,7 @@ func (a *allowances) purge(now time.Time) {
 		return
 	}
 	for id, p := range a.peers {
-		if p.conns == 0 && p.open == 0 && now.Sub(p.last) > 2*time.Second {
+		if p.conns == 0 && p.open == 0 && p.watches == 0 && now.Sub(p.last) > 2*time.Second {
 			delete(a.peers, id)
 		}
 	}
@@ -59,15 +59,18 @@ func (a *allowances) purge(now time.Time) {
 
 // The reasons for which a client is turned away, as metrics name them.
 const (
-	turnedConns     = "connections"
-	turnedHost      = "connections_per_host"
-	turnedPending   = "pending"
-	turnedPeerConns = "connections_per_peer"
-	turnedStreams   = "streams"
-	turnedPeer      = "streams_per_peer"
-	turnedRate      = "rate_per_peer"
-	turnedPreface   = "no_hello"
-	turnedHandshake = "handshake"
+	turnedConns       = "connections"
+	turnedHost        = "connections_per_host"
+	turnedPending     = "pending"
+	turnedPeerConns   = "connections_per_peer"
+	turnedStreams     = "streams"
+	turnedPeer        = "streams_per_peer"
+	turnedWatches     = "watches"
+	turnedHostWatches = "watches_per_host"
+	turnedPeerWatches = "watches_per_peer"
+	turnedRate        = "rate_per_peer"
+	turnedPreface     = "no_hello"
+	turnedHandshake   = "handshake"
 )
 
 // connect counts a connection of a peer. The reason is empty if it may stay; it is counted anyhow, until disconnect.
@@ -121,6 +124,26 @@ func (a *allowances) done(id peer.ID) {
 	}
 }
 
+// watch takes a place for a watch, until unwatch, unless there is none left.
+func (a *allowances) watch(id peer.ID, now time.Time) (reason string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.of(id, now)
+	if p.watches >= a.maxWatches {
+		return turnedPeerWatches
+	}
+	p.watches++
+	return ""
+}
+
+func (a *allowances) unwatch(id peer.ID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p := a.peers[id]; p != nil {
+		p.watches--
+	}
+}
+
 // detail says a reason to people.
 func (c ServerConfig) detail(reason string) string {
 	switch reason {
@@ -128,6 +151,12 @@ func (c ServerConfig) detail(reason string) string {
 		return fmt.Sprintf("one peer may have %d connections", c.MaxConnsPerPeer)
 	case turnedPeer:
 		return fmt.Sprintf("one peer may have %d calls open", c.MaxOpenPerPeer)
+	case turnedWatches:
+		return fmt.Sprintf("%d watches are open", c.MaxWatches)
+	case turnedHostWatches:
+		return fmt.Sprintf("one host may have %d watches open", c.MaxWatchesPerIP)
+	case turnedPeerWatches:
+		return fmt.Sprintf("one peer may have %d watches open", c.MaxWatchesPerPeer)
 	case turnedRate:
 		return fmt.Sprintf("one peer may ask %d times a second", c.MaxHellosPerPeer)
 	}

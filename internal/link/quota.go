@@ -8,7 +8,8 @@ import (
 
 // A quota bounds how many of something there are, in all and for each remote host. Loopback counts only in all.
 type quota struct {
-	max, maxPerIP int
+	max, maxPerIP  int
+	full, fullHost string // what take says, one for each
 
 	mu    sync.Mutex
 	total int
@@ -16,14 +17,14 @@ type quota struct {
 }
 
 // take takes a place, or says why there is none.
-func (q *quota) take(ip netip.Addr) (full string) {
+func (q *quota) take(ip netip.Addr) (reason string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.total >= q.max:
-		return turnedConns
+		return q.full
 	case !ip.IsLoopback() && q.perIP[ip] >= q.maxPerIP:
-		return turnedHost
+		return q.fullHost
 	}
 	if q.perIP == nil {
 		q.perIP = map[netip.Addr]int{}

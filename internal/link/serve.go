@@ -18,8 +18,8 @@ const (
 	lingerBytes  = 256 << 10
 )
 
-// serve answers the Hellos of one stream until it is opened, watched, refused or over.
-func (s *Server) serve(c *Conn, place *admission) {
+// serve answers the Hellos of one stream until it is opened, watched, refused or over. It calls heard at each of them.
+func (s *Server) serve(c *Conn, place *admission, heard func()) {
 	defer c.Close()
 	wait := s.cfg.Preface
 	for range maxHellos {
@@ -29,12 +29,13 @@ func (s *Server) serve(c *Conn, place *admission) {
 			return
 		}
 		place.greet()
+		heard()
 		wait = s.cfg.Idle
 		if reason := s.peers.ask(c.peer, time.Now()); reason != "" || place.crowded {
 			s.turnAway(c, h, cmp.Or(reason, turnedPeerConns))
 			return
 		}
-		w, release := s.welcome(h, c)
+		w, release := s.welcome(h, c, place)
 		err = s.reply(c, w)
 		switch {
 		case err != nil:
@@ -83,10 +84,13 @@ func (s *Server) unheard(c *Conn, err error) {
 	s.cfg.Log.Debug("no Hello", "peer", c.peer, "addr", c.RemoteAddr(), "err", err)
 }
 
-// welcome asks the handler, and takes a place among the open streams if it says yes.
-func (s *Server) welcome(h Hello, c *Conn) (w Welcome, release func()) {
+// welcome asks the handler, and takes a place among the open streams or the watches if it says yes.
+func (s *Server) welcome(h Hello, c *Conn, place *admission) (w Welcome, release func()) {
 	w = s.cfg.Handler.Welcome(h, c.peer)
-	if h.Op != Opening || w.Code != CodeOK {
+	switch {
+	case w.Code == CodeOK && h.Op == Watching:
+		return s.welcomeWatch(c, place, w)
+	case w.Code != CodeOK || h.Op != Opening:
 		return w, func() {}
 	}
 	if reason := s.peers.open(c.peer, time.Now()); reason != "" {
@@ -103,6 +107,25 @@ func (s *Server) welcome(h Hello, c *Conn) (w Welcome, release func()) {
 	return w, func() {
 		s.peers.done(c.peer)
 		s.opened()
+	}
+}
+
+// welcomeWatch takes a place for a watch that the handler has welcomed.
+func (s *Server) welcomeWatch(c *Conn, place *admission, w Welcome) (_ Welcome, release func()) {
+	reason := s.peers.watch(c.peer, time.Now())
+	if reason == "" {
+		if reason = s.watches.take(place.ip); reason != "" {
+			s.peers.unwatch(c.peer)
+		}
+	}
+	if reason != "" {
+		s.turned.add(reason)
+		w.Code, w.Detail = CodeBusy, s.cfg.detail(reason)
+		return w, func() {}
+	}
+	return w, func() {
+		s.peers.unwatch(c.peer)
+		s.watches.give(place.ip)
 	}
 }
 

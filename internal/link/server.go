@@ -53,6 +53,9 @@ type ServerConfig struct {
 	// MaxConnsPerPeer, MaxOpenPerPeer and MaxHellosPerPeer (a second, and twice as many at once) bound what one peer has
 	// and asks for; more is answered with CodeBusy. Zero means 1,024, 4,096 and 1,000.
 	MaxConnsPerPeer, MaxOpenPerPeer, MaxHellosPerPeer int
+	// MaxWatches, MaxWatchesPerIP (counted as MaxConnsPerIP is) and MaxWatchesPerPeer bound the streams in Handler.Watch; more
+	// are answered with CodeBusy. Zero means 4,096, 256 and 64.
+	MaxWatches, MaxWatchesPerIP, MaxWatchesPerPeer int
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -71,6 +74,9 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	def(&c.MaxConnsPerPeer, 1024)
 	def(&c.MaxOpenPerPeer, 4096)
 	def(&c.MaxHellosPerPeer, 1000)
+	def(&c.MaxWatches, 4096)
+	def(&c.MaxWatchesPerIP, 256)
+	def(&c.MaxWatchesPerPeer, 64)
 	if c.Preface == 0 {
 		c.Preface = 2 * time.Second
 	}
@@ -101,6 +107,7 @@ type Server struct {
 	wg      sync.WaitGroup
 	conns   quota
 	pending quota
+	watches quota
 	peers   allowances
 	opens   atomic.Int64 // streams in Handler.Open
 	turned  turned
@@ -118,9 +125,12 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, closers: map[*func()]struct{}{}}
-	s.conns = quota{max: cfg.MaxConns, maxPerIP: cfg.MaxConnsPerIP}
-	s.pending = quota{max: cfg.MaxPending, maxPerIP: cfg.MaxPendingPerIP}
-	s.peers = allowances{maxConns: cfg.MaxConnsPerPeer, maxOpen: cfg.MaxOpenPerPeer, rate: cfg.MaxHellosPerPeer}
+	s.conns = quota{max: cfg.MaxConns, maxPerIP: cfg.MaxConnsPerIP, full: turnedConns, fullHost: turnedHost}
+	s.pending = quota{max: cfg.MaxPending, maxPerIP: cfg.MaxPendingPerIP, full: turnedPending, fullHost: turnedPending}
+	s.watches = quota{max: cfg.MaxWatches, maxPerIP: cfg.MaxWatchesPerIP, full: turnedWatches, fullHost: turnedHostWatches}
+	s.peers = allowances{
+		maxConns: cfg.MaxConnsPerPeer, maxOpen: cfg.MaxOpenPerPeer, maxWatches: cfg.MaxWatchesPerPeer, rate: cfg.MaxHellosPerPeer,
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -242,13 +252,13 @@ func (s *Server) run(stop func(), f func()) bool {
 // admit counts a new connection, pending at first, or turns it away.
 func (s *Server) admit(remote net.Addr) (*admission, bool) {
 	a := &admission{s: s, ip: hostOf(remote)}
-	if full := s.conns.take(a.ip); full != "" {
-		s.turned.add(full)
+	if reason := s.conns.take(a.ip); reason != "" {
+		s.turned.add(reason)
 		return nil, false
 	}
-	if s.pending.take(a.ip) != "" {
+	if reason := s.pending.take(a.ip); reason != "" {
 		s.conns.give(a.ip)
-		s.turned.add(turnedPending)
+		s.turned.add(reason)
 		return nil, false
 	}
 	return a, true

@@ -141,7 +141,7 @@ func TestConnectionsAboveTheLimitAreTurnedAway(t *testing.T) {
 }
 
 func TestQuotaIsPerRemoteHost(t *testing.T) {
-	q := quota{max: 5, maxPerIP: 2}
+	q := quota{max: 5, maxPerIP: 2, full: "all", fullHost: "host"}
 	ip := func(s string) netip.Addr { return hostOf(&net.TCPAddr{IP: net.ParseIP(s), Port: 1}) }
 	for _, tt := range []struct {
 		ip   string
@@ -164,7 +164,7 @@ func TestQuotaIsPerRemoteHost(t *testing.T) {
 	if q.take(ip("192.0.2.1")) != "" {
 		t.Error("a place that was given back is not free")
 	}
-	loop := quota{max: 100, maxPerIP: 1}
+	loop := quota{max: 100, maxPerIP: 1, full: "all", fullHost: "host"}
 	for range 100 {
 		if loop.take(ip("127.0.0.1")) != "" {
 			t.Fatal("loopback is bounded per host")
@@ -241,14 +241,16 @@ func TestPeerAboveItsLimitsIsToldSo(t *testing.T) {
 
 // What a peer has given back it may have again, and its rate comes back with time.
 func TestAllowanceComesBack(t *testing.T) {
-	a, id, now := allowances{maxConns: 1, maxOpen: 1, rate: 2}, newIdentity(t).Peer(), time.Unix(1e9, 0)
-	if a.open(id, now) != "" || a.open(id, now) == "" || a.connect(id, now) != "" || a.connect(id, now) == "" {
+	a, id, now := allowances{maxConns: 1, maxOpen: 1, maxWatches: 1, rate: 2}, newIdentity(t).Peer(), time.Unix(1e9, 0)
+	if a.open(id, now) != "" || a.open(id, now) == "" || a.connect(id, now) != "" || a.connect(id, now) == "" ||
+		a.watch(id, now) != "" || a.watch(id, now) == "" {
 		t.Fatal("it does not count")
 	}
 	a.done(id)
+	a.unwatch(id)
 	a.disconnect(id)
 	a.disconnect(id)
-	if a.open(id, now) != "" || a.connect(id, now) != "" {
+	if a.open(id, now) != "" || a.connect(id, now) != "" || a.watch(id, now) != "" {
 		t.Error("what was given back is still taken")
 	}
 	for range 4 { // what may come at once
@@ -263,7 +265,9 @@ func TestAllowanceComesBack(t *testing.T) {
 
 // Keys are free: those that come and go leave nothing behind.
 func TestManyPeersThatCameAndWentAreForgotten(t *testing.T) {
-	a, now := allowances{maxConns: 1, maxOpen: 1, rate: 1}, time.Unix(1e9, 0)
+	a, now := allowances{maxConns: 1, maxOpen: 1, maxWatches: 1, rate: 1}, time.Unix(1e9, 0)
+	watcher := peer.ID("watcher")
+	a.watch(watcher, now)
 	for n := range 3 * maxIdleAllowances {
 		id := peer.ID(fmt.Sprint(n))
 		a.connect(id, now)
@@ -273,6 +277,9 @@ func TestManyPeersThatCameAndWentAreForgotten(t *testing.T) {
 	}
 	if len(a.peers) > maxIdleAllowances {
 		t.Errorf("%d are remembered", len(a.peers))
+	}
+	if a.watch(watcher, now) != turnedPeerWatches {
+		t.Error("one that watches is forgotten")
 	}
 }
 

@@ -27,7 +27,7 @@ var Rooms = []Room{
 	{"internal/pipe", nil, "two connections joined into one, for whoever has two; it does not know where they lead"},
 	{"internal/link", []string{"internal/record"}, "cell/1 is spoken by thin clients too, so neither libp2p's host nor the DHT may hang on it"},
 	{"internal/find", []string{"internal/link", "internal/stall"}, "one tracker serves nodes and clients; where candidates come from is handed in"},
-	{"internal/home", []string{"manifest"}, "the only room that knows ~/.cell; everyone else is given directories"},
+	{"internal/home", []string{"internal/record"}, "the only room that knows ~/.cell; everyone else is given directories"},
 	{"internal/daemon", []string{"internal/find", "internal/pipe"}, "types, client and handler of the HTTP API, over small interfaces: it starts nothing"},
 	{"dht", []string{"internal/record"}, "meets under a key on a host that it is given; it does not know who is alive"},
 	{"gossip", []string{"internal/record"}, "knows who is alive on a host that it is given; it does not know how members were met"},

@@ -76,10 +76,14 @@ func sleepsOutside(t *Tree, files []*File) []Finding {
 	}
 	funcs := map[string]*testFunc{}
 	each(files, func(f *File, fn *ast.FuncDecl) {
-		tf := funcs[fn.Name.Name]
+		name := fn.Name.Name
+		if fn.Recv != nil {
+			name = "." + name
+		}
+		tf := funcs[name]
 		if tf == nil {
 			tf = &testFunc{calls: map[string]bool{}}
-			funcs[fn.Name.Name] = tf
+			funcs[name] = tf
 		}
 		tf.entry = tf.entry || fn.Recv == nil && isEntry(fn.Name.Name)
 		t.outside(f, fn.Body, bubbles, tf)
@@ -131,6 +135,13 @@ func (t *Tree) outside(f *File, body ast.Node, bubbles map[string]bool, into *te
 					t.outside(f, arg, bubbles, into)
 				}
 			}
+			return false
+		case *ast.SelectorExpr:
+			if pkg, _ := f.selector(n); pkg != "" {
+				return false
+			}
+			into.calls["."+n.Sel.Name] = true // of a method, if it is one of ours
+			t.outside(f, n.X, bubbles, into)
 			return false
 		case *ast.Ident:
 			into.calls[n.Name] = true // a call, or a reference that may become one

@@ -20,7 +20,7 @@ import (
 
 const (
 	maxAddrSize   = 256
-	maxClockAhead = 10 * time.Minute // of an incarnation; a clock further ahead is refused, not followed
+	MaxClockAhead = 10 * time.Minute // of an incarnation; a clock further ahead is refused, not followed
 )
 
 // kind keeps a signature over one kind of record from being taken for one over another.
@@ -169,7 +169,7 @@ func checkTimes(in *Instance, now time.Time) error {
 		return refuse(CodeFuture, "is valid for %s, at most %s", in.Expires.Sub(in.Issued), Validity)
 	case in.Issued.After(now.Add(Leeway)):
 		return refuse(CodeFuture, "issued at %s; is a clock wrong?", in.Issued.UTC().Format(time.RFC3339))
-	case in.Incarnation > 1<<62 || started.After(now.Add(maxClockAhead)):
+	case in.Incarnation > 1<<62 || started.After(now.Add(MaxClockAhead)):
 		return refuse(CodeFuture, "incarnation %d lies ahead; is a clock wrong?", in.Incarnation)
 	}
 	return nil

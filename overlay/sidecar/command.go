@@ -17,7 +17,7 @@ import (
 // Defaults and limits of a CommandConfig.
 const (
 	defaultReadyTimeout = 30 * time.Second
-	defaultGrace        = 5 * time.Second
+	startGrace          = 5 * time.Second // from SIGTERM to SIGKILL for a service that is not wanted before it was ready
 	firstPoll           = 2 * time.Millisecond
 	lastPoll            = 50 * time.Millisecond
 	// outputDelay is how long output is still read once the service has ended: a process that left its group may keep
@@ -36,7 +36,6 @@ type CommandConfig struct {
 	Stdout, Stderr io.Writer // nil: thrown away. They may be the same; their errors are ignored
 
 	ReadyTimeout time.Duration // from start to the first accepted connection; 0: 30 s
-	Grace        time.Duration // from SIGTERM to SIGKILL; 0: 5 s
 }
 
 // Command is a service that this process has started. It runs in a process group of its own, so the terminal's
@@ -46,9 +45,8 @@ type CommandConfig struct {
 //
 // All methods are safe for concurrent use.
 type Command struct {
-	cmd   *exec.Cmd
-	grace time.Duration
-	tail  *tail
+	cmd  *exec.Cmd
+	tail *tail
 
 	mu       sync.Mutex
 	ended    bool // the group's number may belong to others soon
@@ -69,7 +67,7 @@ func StartCommand(ctx context.Context, config CommandConfig) (*Command, error) {
 		return nil, fmt.Errorf("sidecar: upstream %s: somebody listens there already: "+
 			"stop that service, or run beside it with --upstream", config.Socket)
 	}
-	c := &Command{grace: config.Grace, tail: &tail{}, done: make(chan struct{})}
+	c := &Command{tail: &tail{}, done: make(chan struct{})}
 	c.cmd = c.prepare(config)
 	started := make(chan error, 1)
 	go c.supervise(started)
@@ -77,8 +75,7 @@ func StartCommand(ctx context.Context, config CommandConfig) (*Command, error) {
 		return nil, fmt.Errorf("sidecar: start %s: %w", config.Args[0], err)
 	}
 	if err := c.awaitReady(ctx, config); err != nil {
-		c.kill()
-		<-c.done
+		_ = c.stopWithin(startGrace) // that it had to be killed is no news beside err
 		return nil, err
 	}
 	return c, nil
@@ -87,9 +84,6 @@ func StartCommand(ctx context.Context, config CommandConfig) (*Command, error) {
 func (config CommandConfig) withDefaults() CommandConfig {
 	if config.ReadyTimeout == 0 {
 		config.ReadyTimeout = defaultReadyTimeout
-	}
-	if config.Grace == 0 {
-		config.Grace = defaultGrace
 	}
 	return config
 }
@@ -100,7 +94,7 @@ func (config CommandConfig) validate() error {
 		return errors.New("sidecar: no command is given")
 	case config.Socket.IsZero():
 		return errors.New("sidecar: a command needs a socket to listen on")
-	case config.ReadyTimeout < 0 || config.Grace < 0:
+	case config.ReadyTimeout < 0:
 		return errors.New("sidecar: a time limit is negative")
 	}
 	return nil
@@ -185,23 +179,24 @@ func (c *Command) Wait() error {
 	return c.Err()
 }
 
-// Stop asks the service to end (SIGTERM to its group), kills it when the grace is over or ctx ends, and returns when
-// nothing of the group is left to run: nil, or ctx's error if the grace was cut short.
+// Stop asks the service to end (SIGTERM to its group), kills it when ctx ends, and returns when nothing of the group is left
+// to run: nil, or an error that says that it was killed.
 func (c *Command) Stop(ctx context.Context) error {
 	c.terminate()
-	grace := time.NewTimer(c.grace)
-	defer grace.Stop()
-	var err error
 	select {
 	case <-c.done:
 		return nil
-	case <-grace.C:
 	case <-ctx.Done():
-		err = context.Cause(ctx)
 	}
 	c.kill()
 	<-c.done
-	return err
+	return fmt.Errorf("sidecar: %s did not end when it was asked to, and was killed: %w", c.cmd.Args[0], context.Cause(ctx))
+}
+
+func (c *Command) stopWithin(grace time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	return c.Stop(ctx)
 }
 
 // Close kills the service if it still runs. It is idempotent and returns when it has ended.

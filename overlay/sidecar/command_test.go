@@ -29,6 +29,10 @@ func play(role string) {
 	if role == "proxy" {
 		roleProxy()
 	}
+	asked := make(chan os.Signal, 1)
+	if role == "polite" {
+		signal.Notify(asked, syscall.SIGTERM)
+	}
 	if life := os.Getenv("SIDECAR_TEST_LIFE"); life != "" {
 		conn, err := net.Dial("unix", life)
 		if err != nil {
@@ -47,6 +51,12 @@ func play(role string) {
 		os.Exit(3)
 	case "deaf", "child":
 		select {}
+	case "polite":
+		<-asked
+		if conn, err := net.Dial("unix", os.Getenv("SIDECAR_TEST_LIFE")); err == nil {
+			fmt.Fprintln(conn, "polite was asked")
+		}
+		os.Exit(0)
 	case "family":
 		child := exec.Command(os.Args[0])
 		child.Env = append(os.Environ(), "SIDECAR_TEST_ROLE=child")
@@ -232,7 +242,7 @@ func TestBadCommandsAreRefused(t *testing.T) {
 		{CommandConfig{Args: []string{"x"}}, "needs a socket"},
 		{CommandConfig{Args: []string{"/nowhere/x"}, Socket: free}, "no such file"},
 		{CommandConfig{Args: []string{"x"}, Socket: Upstream{"unix", taken}}, "listens there already"},
-		{CommandConfig{Args: []string{"x"}, Socket: free, Grace: -1}, "negative"},
+		{CommandConfig{Args: []string{"x"}, Socket: free, ReadyTimeout: -1}, "negative"},
 	}
 	for _, tt := range tests {
 		if _, err := StartCommand(t.Context(), tt.config); err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -241,32 +251,30 @@ func TestBadCommandsAreRefused(t *testing.T) {
 	}
 }
 
-func TestStopKillsTheStubborn(t *testing.T) {
+func TestStopKillsTheStubbornAndSaysSo(t *testing.T) {
 	life, reports := lives(t)
-	config := configOf(t, "stubborn", life)
-	config.Grace = 50 * time.Millisecond
-	c, err := StartCommand(t.Context(), config)
+	c, err := StartCommand(t.Context(), configOf(t, "stubborn", life))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Stop(t.Context()); err != nil {
-		t.Error(err)
+	if err := c.stopWithin(50 * time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "was killed") {
+		t.Errorf("Stop: %v", err)
 	}
 	await(t, reports, "stubborn", "stubborn ended")
 }
 
-func TestStopIsCutShortByItsContext(t *testing.T) {
-	config := configOf(t, "stubborn", "")
-	config.Grace = time.Hour
-	c, err := StartCommand(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
+// A service that is asked to end before it was ready may be in the middle of something.
+func TestAServiceThatStartsIsAskedToEnd(t *testing.T) {
+	life, reports := lives(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := c.Stop(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("Stop: %v, want the context's error", err)
+	go func() {
+		await(t, reports, "polite")
+		cancel()
+	}()
+	if _, err := StartCommand(ctx, configOf(t, "polite", life)); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
 	}
+	await(t, reports, "polite was asked", "polite ended", "polite was asked ended")
 }
 
 // The child ignores SIGTERM, so it goes only if the group is killed after its first process has ended.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"time"
@@ -15,10 +16,15 @@ import (
 )
 
 const (
-	grantLook = 10 * time.Second   // between two looks at the grant's file
-	grantSoon = 3 * 24 * time.Hour // before the end of a grant its operator is told, or halfway where it is shorter
-	issuedFor = 24 * time.Hour     // how long a grant of this machine's own issuer is valid; it is renewed halfway
+	grantLook = 10 * time.Second // between two looks at the grant's file
+	issuedFor = 24 * time.Hour   // how long a grant of this machine's own issuer is valid; it is renewed halfway
 )
+
+// grantWarnings is how long before the end of a grant its operator is told, or halfway where that is later. The last is said when
+// it has ended.
+func grantWarnings() []time.Duration {
+	return []time.Duration{3 * 24 * time.Hour, 24 * time.Hour, time.Hour, 0}
+}
 
 // GrantError says that an instance may not serve its cell, and what its publisher has to do.
 type GrantError struct {
@@ -46,8 +52,13 @@ func (e *GrantError) Unwrap() error { return e.Err }
 func (s *Sidecar) readGrant() (*record.Grants, error) {
 	grants, err := s.storedGrant()
 	var refusal *record.Refusal
+	revoked := errors.As(err, &refusal) && refusal.Code == record.CodeRevoked
+	if own := s.unsaved; own != nil && !revoked && (err != nil || grants.Chain[0].NotAfter.Before(own.Chain[0].NotAfter)) {
+		s.save(own)
+		grants, err = own, s.authority.Check(own, s.key.Peer, s.cfg.Instance.Commit, time.Now())
+	}
 	switch {
-	case s.authority == nil, os.Getenv("CELL_GRANT") != "", errors.As(err, &refusal) && refusal.Code == record.CodeRevoked,
+	case s.authority == nil, os.Getenv("CELL_GRANT") != "", revoked,
 		err == nil && time.Until(grants.Chain[0].NotAfter) > grants.Chain[0].Valid()/2:
 		return grants, err
 	}
@@ -64,7 +75,22 @@ func (s *Sidecar) readGrant() (*record.Grants, error) {
 	case issued == nil || err == nil && !issued.Chain[0].NotAfter.After(grants.Chain[0].NotAfter):
 		return grants, err
 	}
-	return issued, s.cfg.Home.SaveGrant(s.key.Name, issued.Text())
+	s.save(issued)
+	return issued, nil
+}
+
+// save writes a grant that was made here. One that cannot be written is used all the same, and written later.
+func (s *Sidecar) save(issued *record.Grants) {
+	err := s.cfg.Home.SaveGrant(s.key.Name, issued.Text())
+	if err == nil {
+		s.unsaved, s.unsavedSaid = nil, false
+		return
+	}
+	s.unsaved = issued
+	if !s.unsavedSaid {
+		s.unsavedSaid = true
+		s.log.Warn("the grant that this machine's issuer has made is not saved: a restart makes another", "err", err)
+	}
 }
 
 // issueGrant signs a grant with this machine's issuer; without one it is nil.
@@ -149,7 +175,7 @@ func (s *Sidecar) keepGrant(ctx context.Context, grants *record.Grants) {
 	defer tick.Stop()
 	changed := make(chan struct{}, 1)
 	defer s.authority.OnChange(func() { nudge(changed) })()
-	warned := false
+	warned := 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -159,9 +185,10 @@ func (s *Sidecar) keepGrant(ctx context.Context, grants *record.Grants) {
 		}
 		fresh, err := s.readGrant()
 		if err == nil && fresh != nil && fresh.Text() != grants.Text() {
-			err = s.instance.SetGrant(fresh)
-			grants, warned = fresh, false
-			s.log.Info("another grant", "valid until", fresh.Chain[0].NotAfter)
+			if err = s.instance.SetGrant(fresh); err == nil {
+				grants, warned = fresh, 0
+				s.log.Info("another grant", "valid until", fresh.Chain[0].NotAfter)
+			}
 		}
 		if err != nil {
 			s.log.Debug("no other grant", "err", err)
@@ -169,7 +196,7 @@ func (s *Sidecar) keepGrant(ctx context.Context, grants *record.Grants) {
 		if s.revoked(grants) {
 			return
 		}
-		warned = warned || s.endsSoon(&grants.Chain[0])
+		warned = s.warn(&grants.Chain[0], warned)
 	}
 }
 
@@ -188,14 +215,24 @@ func (s *Sidecar) revoked(grants *record.Grants) bool {
 	return true
 }
 
-// endsSoon says, once, that a grant is about to end.
-func (s *Sidecar) endsSoon(own *record.Grant) bool {
-	if time.Until(own.NotAfter) >= min(grantSoon, own.Valid()/2) {
-		return false
+// warn says that a grant is about to end, or has ended, once for each of grantWarnings, of which so many were said.
+func (s *Sidecar) warn(own *record.Grant, said int) int {
+	due := 0
+	for _, before := range grantWarnings() {
+		if time.Until(own.NotAfter) < min(before, own.Valid()/2) {
+			due++
+		}
 	}
-	s.log.Warn("the grant ends soon: have a publisher renew it", "valid until", own.NotAfter,
+	if due <= said {
+		return said
+	}
+	level, what := slog.LevelWarn, "the grant ends soon: have a publisher renew it"
+	if due == len(grantWarnings()) {
+		level, what = slog.LevelError, "the grant has ended, and nobody takes this instance: have a publisher renew it"
+	}
+	s.log.Log(context.Background(), level, what, "valid until", own.NotAfter,
 		"command", fmt.Sprintf("cellnode grant --cell %s --peer %s", s.cfg.Instance.Cell, s.key.Peer))
-	return true
+	return due
 }
 
 // trustEvery is how often the repository is asked for its trust document; other instances bring a newer one at once.

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"log/slog"
@@ -168,5 +169,48 @@ func TestAnIssuerDoesNotGrantAnewWhatWasRevoked(t *testing.T) {
 	var refusal *record.Refusal
 	if _, err := g.readGrant(); !errors.As(err, &refusal) || refusal.Code != record.CodeRevoked {
 		t.Errorf("got %v, want E_REVOKED", err)
+	}
+}
+
+func TestAGrantThatCannotBeSavedIsUsed(t *testing.T) {
+	g := newGranted(t)
+	var said bytes.Buffer
+	g.log = slog.New(slog.NewTextHandler(&said, nil))
+	g.mandate(-time.Hour, 6*24*time.Hour)
+	path := g.cfg.Home.GrantPath(g.key.Name)
+	if err := os.MkdirAll(path+"/in the way", 0o700); err != nil { // nobody can write there, not even root
+		t.Fatal(err)
+	}
+	issued, err := g.issueGrant()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.save(issued)
+	g.save(issued)
+	if n := strings.Count(said.String(), "not saved"); n != 1 || g.unsaved == nil {
+		t.Errorf("said %d times: %s", n, said.String())
+	}
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	if used := g.reads(); used.Text() != issued.Text() {
+		t.Error("another one is made in its place")
+	}
+	if stored, err := g.storedGrant(); err != nil || stored.Text() != issued.Text() || g.unsaved != nil {
+		t.Errorf("it is not written when that is possible again: %v", err)
+	}
+}
+
+func TestTheEndOfAGrantIsSaidAgainAndAgain(t *testing.T) {
+	g := newGranted(t)
+	var said bytes.Buffer
+	g.log = slog.New(slog.NewTextHandler(&said, nil))
+	warned := 0
+	for _, left := range []time.Duration{25 * 24 * time.Hour, 50 * time.Hour, 49 * time.Hour, 20 * time.Hour, time.Minute, -time.Second, -time.Minute} {
+		own := g.grant(g.publisher, nil, g.key.Peer, record.Serve, left-30*24*time.Hour, left).Chain[0]
+		warned = g.warn(&own, warned)
+	}
+	if soon, over := strings.Count(said.String(), "ends soon"), strings.Count(said.String(), "level=ERROR"); soon != 3 || over != 1 {
+		t.Errorf("warned %d times, and of the end %d times:\n%s", soon, over, said.String())
 	}
 }

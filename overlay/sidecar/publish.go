@@ -27,6 +27,7 @@ type cellmates interface {
 	Rank() int
 	WatchSeeds(ctx context.Context, f func()) error
 	Answers(ctx context.Context, s manifest.Seed) bool
+	Meet(seeds []manifest.Seed)
 }
 
 // The pace of the publisher. Every instance that may write waits its turn and then finds the list already right, or
@@ -95,6 +96,9 @@ func (p *publisher) round(ctx context.Context) time.Duration {
 		return p.fail(ctx, err)
 	}
 	strangers := p.strangers(ctx, published)
+	if len(strangers) > 0 {
+		p.mates.Meet(published.Instances)
+	}
 	if published != nil {
 		age := time.Since(published.Updated)
 		if age < pushRenew && sameSeeds(published.Instances, p.alive(strangers)) {

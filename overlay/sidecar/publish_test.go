@@ -68,6 +68,7 @@ type mates struct {
 	mu      sync.Mutex
 	live    []string
 	answers []string // of those that are not known
+	met     []manifest.Seed
 	changed chan struct{}
 }
 
@@ -107,6 +108,12 @@ func (m *mates) Answers(_ context.Context, s manifest.Seed) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return strings.Contains(strings.Join(m.answers, " "), string(s.Peer))
+}
+
+func (m *mates) Meet(seeds []manifest.Seed) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.met = seeds
 }
 
 func (m *mates) set(live ...string) {
@@ -180,6 +187,11 @@ func TestWhoIsCutOffTakesNobodyOffTheList(t *testing.T) {
 		m.answers = []string{"b"} // it has not met them, and one of them is dead
 		defer publish(t, h, m, nil)()
 		expect(t, h, 2*time.Minute, "a b", 1)
+		m.mu.Lock()
+		if !hasPeer(m.met, "b") {
+			t.Errorf("it does not meet those who live: %v", m.met)
+		}
+		m.mu.Unlock()
 		m.set() // it leaves, and takes itself off
 		expect(t, h, 2*time.Minute, "b", 2)
 		m.mu.Lock()

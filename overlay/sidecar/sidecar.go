@@ -65,21 +65,24 @@ type Sidecar struct {
 	key *home.Key
 	// authority says who may serve the cell; nil: it is open.
 	authority *record.Authority
-	forget    func() // ends the keeping of its trust document
-	ended     chan struct{}
-	endOnce   sync.Once
-	endErr    error // why, once ended is closed
-	claim     *home.Registration
-	node      *settings.Node
-	instance  *overlay.Instance
-	command   *Command // nil with an upstream of its own
-	monitor   *health.Monitor
-	api       *daemon.Server
-	upstream  Upstream
-	cancel    context.CancelFunc
-	wg        sync.WaitGroup
-	closing   sync.Once
-	closeErr  error
+	// unsaved is a grant of this machine's issuer that could not be written, and whether that was said; keepGrant's alone.
+	unsaved     *record.Grants
+	unsavedSaid bool
+	forget      func() // ends the keeping of its trust document
+	ended       chan struct{}
+	endOnce     sync.Once
+	endErr      error // why, once ended is closed
+	claim       *home.Registration
+	node        *settings.Node
+	instance    *overlay.Instance
+	command     *Command // nil with an upstream of its own
+	monitor     *health.Monitor
+	api         *daemon.Server
+	upstream    Upstream
+	cancel      context.CancelFunc
+	wg          sync.WaitGroup
+	closing     sync.Once
+	closeErr    error
 }
 
 // Start starts the service, if Config says so, waits until it is there, and joins its cell. ctx bounds this call alone.
@@ -91,9 +94,13 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 	run, cancel := context.WithCancel(context.Background())
 	s := &Sidecar{cfg: cfg, log: cfg.Log, cancel: cancel, forget: func() {}, ended: make(chan struct{})}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.Close())
+		if err == nil {
+			return
 		}
+		if s.command != nil { // which may be in the middle of something
+			_ = s.command.stopWithin(startGrace) // killed then, as a service that has just started
+		}
+		err = errors.Join(err, s.Close())
 	}()
 	id := cfg.Instance
 	if s.key = cfg.Key; s.key == nil {
@@ -149,16 +156,35 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 	return s, nil
 }
 
-// readSeeds tells the instance whom the repository names. A git host that does not answer is no error: the instance
-// meets its cell by the other ways, and git may be gone for good.
+// The pauses between two readings of the repository's seed list: doubling from the first to the last while the instance is
+// alone, and the last when it is not.
+const (
+	seedsFirst = time.Second
+	seedsLast  = 5 * time.Minute
+)
+
+// readSeeds tells the instance whom the repository names, now and then again: others may have been listed meanwhile. A git
+// host that does not answer is no error: the instance meets its cell by the other ways, and git may be gone for good.
 func (s *Sidecar) readSeeds(ctx context.Context) {
 	cell := s.cfg.Instance.Cell
-	list, err := s.cfg.Seeds.Seeds(ctx, cell.URL(), cell.Tag)
-	if list != nil {
-		s.instance.Meet(list.Instances)
-	}
-	if err != nil && ctx.Err() == nil {
-		s.log.Info("no seeds from the repository", "cell", cell.String(), "err", err)
+	var met []manifest.Seed
+	level := slog.LevelInfo
+	for pause := seedsFirst; ; pause = min(2*pause, seedsLast) {
+		list, err := s.cfg.Seeds.Seeds(ctx, cell.URL(), cell.Tag)
+		if list != nil && !sameSeeds(list.Instances, met) {
+			met = list.Instances
+			s.instance.Meet(met)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Log(ctx, level, "no seeds from the repository", "cell", cell.String(), "err", err)
+			level = slog.LevelDebug
+		}
+		if len(s.instance.Seeds()) > 1 {
+			pause = seedsLast
+		}
+		if !sleep(ctx, pause) {
+			return
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -158,7 +159,10 @@ type seeds struct {
 }
 
 func (s seeds) Seeds(ctx context.Context, url, tag string) (*manifest.SeedList, error) {
-	s.asked <- url + "@" + tag
+	select {
+	case s.asked <- url + "@" + tag:
+	case <-ctx.Done():
+	}
 	if s.err != nil {
 		return nil, s.err
 	}
@@ -186,5 +190,43 @@ func TestAGitHostThatHangsOrIsGoneKeepsNobodyWaiting(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// lateSeeds is a host that is away when it is asked first, and names nobody when it is asked next.
+type lateSeeds struct {
+	asked atomic.Int32
+	list  []manifest.Seed
+}
+
+func (l *lateSeeds) Seeds(context.Context, string, string) (*manifest.SeedList, error) {
+	switch l.asked.Add(1) {
+	case 1:
+		return nil, errors.New("connection refused")
+	case 2:
+		return &manifest.SeedList{}, nil
+	}
+	return &manifest.SeedList{Instances: l.list}, nil
+}
+
+func TestTheSeedListIsReadAgain(t *testing.T) {
+	socket := socketPath(t)
+	newEcho(t, socket)
+	first := startBeside(t, newHome(t), socket)
+	host := &lateSeeds{list: first.instance.Seeds()}
+	s, err := Start(t.Context(), Config{Instance: newInstance(t), Upstream: "unix:" + socket, Home: newHome(t), Seeds: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	met, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err = s.instance.WatchSeeds(met, func() {
+		if len(s.instance.Seeds()) > 1 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || len(s.instance.Seeds()) != 2 {
+		t.Errorf("it has not met the one whom the list names now: %v", err)
 	}
 }
