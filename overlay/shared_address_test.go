@@ -126,6 +126,9 @@ func (v *virtualNet) start(t *testing.T, ip netip.Addr, port uint16, cfg Config)
 }
 
 func TestManyNodesBehindOneAddressAllConnect(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many handshakes, which take the race detector most of a minute")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		v := newVirtualNet(t, 10*time.Millisecond)
 		defer v.net.Close()
