@@ -75,8 +75,7 @@ func StartCommand(ctx context.Context, config CommandConfig) (*Command, error) {
 		return nil, fmt.Errorf("sidecar: start %s: %w", config.Args[0], err)
 	}
 	if err := c.awaitReady(ctx, config); err != nil {
-		_ = c.stopWithin(startGrace) // that it had to be killed is no news beside err
-		return nil, err
+		return nil, errors.Join(err, c.stopWithin(startGrace))
 	}
 	return c, nil
 }

@@ -98,7 +98,7 @@ func Start(ctx context.Context, cfg Config) (_ *Sidecar, err error) {
 			return
 		}
 		if s.command != nil { // which may be in the middle of something
-			_ = s.command.stopWithin(startGrace) // killed then, as a service that has just started
+			err = errors.Join(err, s.command.stopWithin(startGrace))
 		}
 		err = errors.Join(err, s.Close())
 	}()
