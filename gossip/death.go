@@ -34,7 +34,7 @@ func (m *Machine) onDeath(from peer.ID, d Death) {
 	}
 	if votes := m.validVotes(c); !m.profile.enoughForOthers(m.rings.len(), votes) {
 		if len(votes) > 0 || m.credible(c) {
-			m.hearsay(c.Subject)
+			m.lookNow(c.Subject)
 		} else {
 			m.strike(from)
 		}
@@ -71,8 +71,9 @@ func (m *Machine) credible(c *Certificate) bool {
 	})
 }
 
-// hearsay is unproven word of a death: it makes this member look, if it is an observer, and nothing else.
-func (m *Machine) hearsay(subject peer.ID) {
+// lookNow makes this member look at once at a subject of its own, unless it did so within the last period. Unproven word of a death,
+// or of another one, brings about that much and no more.
+func (m *Machine) lookNow(subject peer.ID) {
 	if p := m.probes[subject]; p != nil && p.stage == idle && m.now.Sub(p.asked) > m.profile.Period {
 		p.due = m.now
 	}
@@ -115,6 +116,7 @@ func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
 			e.suspected = true
 			m.emit(Suspected, e)
 		}
+		m.reschedule()
 	}
 	m.spreadDeath(c, age, from)
 }

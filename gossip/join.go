@@ -230,7 +230,7 @@ func (m *Machine) learn(rec *record.Signed) bool {
 func (m *Machine) restart(e *entry) {
 	if p := m.probes[e.id]; p != nil && p.stage != idle {
 		p.stage, p.votes, p.since = idle, nil, time.Time{}
-		p.forOther, p.certified = false, false
+		p.forOther = false
 		p.due = m.now
 	}
 }

@@ -81,7 +81,7 @@ func (m *Machine) tickRelink() {
 	subjects, observers := m.rings.subjects(m.self), m.rings.observers(m.self)
 	m.observers = observers
 	m.watch(subjects)
-	m.reschedule(observers)
+	m.reschedule()
 	m.pickRandom(subjects, observers)
 	m.relays = m.rings.successors(m.self, relayRings)
 	m.relays = append(m.relays, m.random[:min(len(m.random), 1)]...)
@@ -157,9 +157,13 @@ func (m *Machine) dialDelay(id peer.ID) time.Duration {
 	return 0
 }
 
-// reschedule closes the gap that a former observer leaves among the turns of the others.
-func (m *Machine) reschedule(observers []peer.ID) {
-	moved := m.slots.only(m.now, m.profile.Period, observers)
+// reschedule closes the gap that a former observer, or a condemned one, leaves among the turns of the others.
+func (m *Machine) reschedule() {
+	living := slices.DeleteFunc(slices.Clone(m.observers), func(id peer.ID) bool {
+		e := m.roster.look(id)
+		return e == nil || e.rank.dead
+	})
+	moved := m.slots.only(m.now, m.profile.Period, living)
 	for _, id := range sorted(moved) {
 		if l := m.links[id]; l != nil && l.theirs {
 			m.send(&Ack{Next: moved[id].Round(time.Millisecond), State: m.own.State, Seq: m.own.Seq}, id)

@@ -31,11 +31,9 @@ type probe struct {
 	hearsay  bool // not an own subject, or no longer: ends with the round
 	askers   []asker
 
-	nonce     Nonce // of the last Ask sent
-	votes     map[peer.ID]Vote
-	since     time.Time // suspect since
-	askAt     time.Time // as a suspect: when to ask others
-	certified bool
+	nonce Nonce // of the last Ask sent
+	votes map[peer.ID]Vote
+	since time.Time // suspect since
 }
 
 type sentPing struct {
@@ -97,7 +95,7 @@ func (m *Machine) begin(p *probe) {
 		return
 	}
 	p.stage, p.version, p.asked, p.sent = first, e.rank.version(), m.now, nil
-	p.forOther, p.certified, p.votes, p.since = false, false, nil, time.Time{}
+	p.forOther, p.votes, p.since = false, nil, time.Time{}
 	m.ping(p, nil)
 	p.due = m.now.Add(m.timeout(p.subject))
 }
@@ -126,10 +124,11 @@ func (m *Machine) fail(p *probe) {
 		return
 	}
 	p.stage, p.since = suspect, m.now
-	p.due = m.now.Add(m.profile.Retry)
-	p.askAt = m.now
 	if p.forOther {
-		p.askAt = m.now.Add(m.profile.Takeover)
+		p.due = m.now.Add(m.profile.Takeover + m.jitter(m.profile.Takeover))
+	} else {
+		p.due = m.now.Add(m.profile.Retry)
+		m.lookAtFellows(p)
 	}
 	m.vote(p)
 	for _, a := range p.askers {
@@ -169,10 +168,19 @@ func (m *Machine) insist(p *probe) {
 		return
 	}
 	m.vote(p)
-	if !p.certified && !m.now.Before(p.askAt) {
+	if !m.roster.look(p.subject).rank.dead { // no certificate yet
+		m.lookAtFellows(p)
 		m.redial(p.subject)
 		m.askAll(p)
 		m.certify(p)
+	}
+}
+
+// lookAtFellows looks at once at the other observers of a suspect, as far as they are subjects of this member: the turn that a dead
+// observer had with them passes unused, and they may have died with it, or of the same.
+func (m *Machine) lookAtFellows(p *probe) {
+	for _, id := range m.rings.observers(p.subject) {
+		m.lookNow(id)
 	}
 }
 
@@ -183,7 +191,7 @@ func (m *Machine) resolve(p *probe, direct bool) {
 	}
 	m.judgeOwnHealth(p, direct)
 	p.stage, p.votes, p.since = idle, nil, time.Time{}
-	p.forOther, p.certified = false, false
+	p.forOther = false
 	p.due = m.now.Add(m.cycle())
 	e := m.roster.entry(p.subject)
 	if e == nil {

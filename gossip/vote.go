@@ -138,7 +138,8 @@ func (m *Machine) validVote(subject peer.ID, v Version, vote *Vote) bool {
 
 // certify makes a certificate once the votes suffice. Before that they are nobody else's business.
 func (m *Machine) certify(p *probe) {
-	if p.stage != suspect || p.certified || m.mute() {
+	e := m.roster.look(p.subject)
+	if p.stage != suspect || e.rank.dead || m.mute() {
 		return
 	}
 	votes := make([]Vote, 0, len(p.votes))
@@ -149,8 +150,6 @@ func (m *Machine) certify(p *probe) {
 		return
 	}
 	slices.SortStableFunc(votes, func(a, b Vote) int { return cmp.Compare(b.Waited, a.Waited) })
-	e := m.roster.look(p.subject)
-	p.certified = true
 	m.condemn(&Certificate{
 		Subject: p.subject, Version: p.version, Expires: e.expires.time().Add(-record.Leeway).Truncate(time.Second),
 		Votes: votes[:min(len(votes), MaxVotes)],

@@ -37,3 +37,68 @@ func TestCrashedMemberIsPrunedWithinFiveSeconds(t *testing.T) {
 		})
 	}
 }
+
+// crash ends a victim and lets time pass until a message is sent that has to do with its death; it returns who sent it.
+func crash(t *testing.T, w *World, victim *Node, about func(gossip.Message) bool) (sender *Node) {
+	t.Helper()
+	w.Trace = func(from, _ *Node, m gossip.Message) {
+		if sender == nil && about(m) {
+			sender = from
+		}
+	}
+	victim.Crash()
+	if !w.Until(5*time.Second, func() bool { return sender != nil }) {
+		t.Fatal("no such message within 5 s")
+	}
+	w.Trace = nil
+	return sender
+}
+
+func asks(m gossip.Message) bool {
+	_, ok := m.(*gossip.Ask)
+	return ok
+}
+
+func certifies(m gossip.Message) bool {
+	p, ok := m.(*gossip.Push)
+	return ok && len(p.Deaths) > 0
+}
+
+// TestWhoAsksMayDie: the votes are with the one that asked, and it dies before it has made the certificate.
+func TestWhoAsksMayDie(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(10) {
+		w := NewWorld(seed, gossip.LAN())
+		settle(t, w, 8)
+		w.Run(time.Duration(w.Rand.Int64N(int64(time.Second))))
+		victim := w.nodes[w.Rand.IntN(8)]
+		asker := crash(t, w, victim, asks)
+		w.Run(500 * time.Millisecond)
+		asker.Crash()
+		if took := gone(t, w, victim, 10*time.Second); took > 2*time.Second {
+			t.Errorf("seed %d: the first of the two was known %s after the second died, want 2 s", seed, took)
+		}
+	}
+}
+
+// TestSecondDeathIsSeenAsSoon: the turn that a dead observer had with another subject passes unused, and nobody waits for it.
+func TestSecondDeathIsSeenAsSoon(t *testing.T) {
+	t.Parallel()
+	for after, about := range map[string]func(gossip.Message) bool{"asked": asks, "condemned": certifies} {
+		for seed := range uint64(30) {
+			w := NewWorld(seed, gossip.LAN())
+			settle(t, w, 8)
+			w.Run(time.Duration(w.Rand.Int64N(int64(time.Second))))
+			victim := w.nodes[w.Rand.IntN(8)]
+			second := w.nodes[(crash(t, w, victim, about).Index+1)%8]
+			if second == victim {
+				second = w.nodes[(victim.Index+1)%8]
+			}
+			w.Run(10 * time.Millisecond)
+			second.Crash()
+			if took := gone(t, w, second, 10*time.Second); took > 3300*time.Millisecond {
+				t.Errorf("one was %s, seed %d: the next was known %s after its death, want 3.3 s", after, seed, took)
+			}
+		}
+	}
+}
