@@ -116,7 +116,9 @@ func (m *Machine) condemn(c *Certificate, age time.Duration, from peer.ID) {
 			e.suspected = true
 			m.emit(Suspected, e)
 		}
-		m.reschedule()
+		if slices.Contains(m.observers, c.Subject) {
+			m.reschedule()
+		}
 	}
 	m.spreadDeath(c, age, from)
 }

@@ -30,6 +30,7 @@ type link struct {
 	heard   time.Time
 	srtt    time.Duration // zero before the first sample
 	rttvar  time.Duration
+	rough   bool // srtt is of the first ping alone, which may have waited for a dial
 	detours int       // rounds in a row that only a detour around this link answered
 	strikes allowance // of worthless signatures
 	asks    allowance // of work for the neighbour
@@ -37,9 +38,11 @@ type link struct {
 	failed  bool      // our last stream to it broke or could not be opened, and it has said nothing since
 }
 
-// sample takes a measured round trip (RFC 6298, section 2).
+// sample takes a measured round trip (RFC 6298, section 2). The second one takes the place of the first, which holds the dial of
+// the link: with a sample every eight seconds its timeouts were too long for minutes.
 func (l *link) sample(rtt time.Duration) {
-	if l.srtt == 0 {
+	if l.srtt == 0 || l.rough {
+		l.rough = l.srtt == 0
 		l.srtt, l.rttvar = rtt, rtt/2
 		return
 	}

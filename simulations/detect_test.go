@@ -102,3 +102,25 @@ func TestSecondDeathIsSeenAsSoon(t *testing.T) {
 		}
 	}
 }
+
+// TestLinksAreTimedWithoutTheirDial: the first ping of a link waits for its dial, and says little of the next ones.
+func TestLinksAreTimedWithoutTheirDial(t *testing.T) {
+	t.Parallel()
+	var worst time.Duration
+	for seed := range uint64(4) {
+		w := NewWorld(seed, gossip.WAN())
+		w.Links(30 * time.Millisecond)
+		settle(t, w, 17)
+		for range 5 {
+			victim := w.nodes[w.Rand.IntN(17)]
+			w.Run(time.Duration(w.Rand.Int64N(int64(5 * time.Second))))
+			victim.Crash()
+			worst = max(worst, gone(t, w, victim, 10*time.Second))
+			victim.Start(w.nodes[(victim.Index+1)%17])
+			w.Run(20 * time.Second)
+		}
+	}
+	if worst > 3900*time.Millisecond {
+		t.Errorf("the worst of 20 deaths was known after %s, want 3.9 s", worst)
+	}
+}
