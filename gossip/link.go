@@ -30,7 +30,7 @@ type link struct {
 	heard   time.Time
 	srtt    time.Duration // zero before the first sample
 	rttvar  time.Duration
-	rough   bool // srtt is of the first ping alone, which may have waited for a dial
+	rough   bool      // srtt is of the first ping alone, which may have waited for a dial
 	detours int       // rounds in a row that only a detour around this link answered
 	strikes allowance // of worthless signatures
 	asks    allowance // of work for the neighbour
