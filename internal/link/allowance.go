@@ -11,18 +11,31 @@ import (
 // allowances bound what one peer may have and ask for at a time. Keys are free, so they are against clients that have gone
 // wrong; the limits for each address are against those that mean it.
 type allowances struct {
-	maxConns, maxOpen, maxWatches int
-	rate                          int // Hellos a second; twice as many may come at once
+	max  [kinds]int
+	rate int // Hellos a second; twice as many may come at once
 
 	mu    sync.Mutex
 	peers map[peer.ID]*allowance
 }
 
 type allowance struct {
-	conns, open, watches int
-	tokens               float64
-	last                 time.Time
+	taken  [kinds]int
+	tokens float64
+	last   time.Time
 }
+
+// kind is what a peer takes places of.
+type kind uint8
+
+const (
+	ofConns kind = iota
+	ofCalls
+	ofWatches
+	kinds
+)
+
+// full is the reason for which a peer gets no more of a kind.
+var full = [kinds]string{ofConns: turnedPeerConns, ofCalls: turnedPeer, ofWatches: turnedPeerWatches}
 
 // maxIdleAllowances is how many peers without a connection are remembered for their rate.
 const maxIdleAllowances = 4096
@@ -51,7 +64,7 @@ func (a *allowances) purge(now time.Time) {
 		return
 	}
 	for id, p := range a.peers {
-		if p.conns == 0 && p.open == 0 && p.watches == 0 && now.Sub(p.last) > 2*time.Second {
+		if p.taken == [kinds]int{} && now.Sub(p.last) > 2*time.Second {
 			delete(a.peers, id)
 		}
 	}
@@ -73,22 +86,24 @@ const (
 	turnedHandshake   = "handshake"
 )
 
-// connect counts a connection of a peer. The reason is empty if it may stay; it is counted anyhow, until disconnect.
-func (a *allowances) connect(id peer.ID, now time.Time) (reason string) {
+// take takes a place of a kind, until give, unless the peer has all that it may have.
+func (a *allowances) take(k kind, id peer.ID, now time.Time) (reason string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.of(id, now)
-	if p.conns++; p.conns > a.maxConns {
-		return turnedPeerConns
+	if p.taken[k] >= a.max[k] {
+		return full[k]
 	}
+	p.taken[k]++
 	return ""
 }
 
-func (a *allowances) disconnect(id peer.ID) {
+// give gives back what was taken.
+func (a *allowances) give(k kind, id peer.ID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p := a.peers[id]; p != nil {
-		p.conns--
+		p.taken[k]--
 	}
 }
 
@@ -102,46 +117,6 @@ func (a *allowances) ask(id peer.ID, now time.Time) (reason string) {
 	}
 	p.tokens--
 	return ""
-}
-
-// open takes a place for a stream, until done, unless there is none left.
-func (a *allowances) open(id peer.ID, now time.Time) (reason string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	p := a.of(id, now)
-	if p.open >= a.maxOpen {
-		return turnedPeer
-	}
-	p.open++
-	return ""
-}
-
-func (a *allowances) done(id peer.ID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if p := a.peers[id]; p != nil {
-		p.open--
-	}
-}
-
-// watch takes a place for a watch, until unwatch, unless there is none left.
-func (a *allowances) watch(id peer.ID, now time.Time) (reason string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	p := a.of(id, now)
-	if p.watches >= a.maxWatches {
-		return turnedPeerWatches
-	}
-	p.watches++
-	return ""
-}
-
-func (a *allowances) unwatch(id peer.ID) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if p := a.peers[id]; p != nil {
-		p.watches--
-	}
 }
 
 // detail says a reason to people.

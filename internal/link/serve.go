@@ -93,7 +93,7 @@ func (s *Server) welcome(h Hello, c *Conn, place *admission) (w Welcome, release
 	case w.Code != CodeOK || h.Op != Opening:
 		return w, func() {}
 	}
-	if reason := s.peers.open(c.peer, time.Now()); reason != "" {
+	if reason := s.peers.take(ofCalls, c.peer, time.Now()); reason != "" {
 		s.turned.add(reason)
 		w.Code, w.Detail = CodeBusy, s.cfg.detail(reason)
 		return w, func() {}
@@ -105,17 +105,17 @@ func (s *Server) welcome(h Hello, c *Conn, place *admission) (w Welcome, release
 	w = s.prepare(h, c, w)
 	c.welcome = w
 	return w, func() {
-		s.peers.done(c.peer)
+		s.peers.give(ofCalls, c.peer)
 		s.opened()
 	}
 }
 
 // welcomeWatch takes a place for a watch that the handler has welcomed.
 func (s *Server) welcomeWatch(c *Conn, place *admission, w Welcome) (_ Welcome, release func()) {
-	reason := s.peers.watch(c.peer, time.Now())
+	reason := s.peers.take(ofWatches, c.peer, time.Now())
 	if reason == "" {
 		if reason = s.watches.take(place.ip); reason != "" {
-			s.peers.unwatch(c.peer)
+			s.peers.give(ofWatches, c.peer)
 		}
 	}
 	if reason != "" {
@@ -124,7 +124,7 @@ func (s *Server) welcomeWatch(c *Conn, place *admission, w Welcome) (_ Welcome, 
 		return w, func() {}
 	}
 	return w, func() {
-		s.peers.unwatch(c.peer)
+		s.peers.give(ofWatches, c.peer)
 		s.watches.give(place.ip)
 	}
 }

@@ -129,7 +129,8 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	s.pending = quota{max: cfg.MaxPending, maxPerIP: cfg.MaxPendingPerIP, full: turnedPending, fullHost: turnedPending}
 	s.watches = quota{max: cfg.MaxWatches, maxPerIP: cfg.MaxWatchesPerIP, full: turnedWatches, fullHost: turnedHostWatches}
 	s.peers = allowances{
-		maxConns: cfg.MaxConnsPerPeer, maxOpen: cfg.MaxOpenPerPeer, maxWatches: cfg.MaxWatchesPerPeer, rate: cfg.MaxHellosPerPeer,
+		max:  [kinds]int{ofConns: cfg.MaxConnsPerPeer, ofCalls: cfg.MaxOpenPerPeer, ofWatches: cfg.MaxWatchesPerPeer},
+		rate: cfg.MaxHellosPerPeer,
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
@@ -276,7 +277,7 @@ type admission struct {
 // known says whose connection it is.
 func (a *admission) known(id peer.ID) {
 	a.peer = id
-	a.crowded = a.s.peers.connect(id, time.Now()) != ""
+	a.crowded = a.s.peers.take(ofConns, id, time.Now()) != ""
 }
 
 // greet says that the client has said Hello.
@@ -288,8 +289,8 @@ func (a *admission) greet() {
 
 func (a *admission) leave() {
 	a.greet()
-	if a.peer != "" {
-		a.s.peers.disconnect(a.peer)
+	if a.peer != "" && !a.crowded {
+		a.s.peers.give(ofConns, a.peer)
 	}
 	a.s.conns.give(a.ip)
 }

@@ -241,17 +241,17 @@ func TestPeerAboveItsLimitsIsToldSo(t *testing.T) {
 
 // What a peer has given back it may have again, and its rate comes back with time.
 func TestAllowanceComesBack(t *testing.T) {
-	a, id, now := allowances{maxConns: 1, maxOpen: 1, maxWatches: 1, rate: 2}, newIdentity(t).Peer(), time.Unix(1e9, 0)
-	if a.open(id, now) != "" || a.open(id, now) == "" || a.connect(id, now) != "" || a.connect(id, now) == "" ||
-		a.watch(id, now) != "" || a.watch(id, now) == "" {
-		t.Fatal("it does not count")
+	a, id, now := allowances{max: [kinds]int{1, 1, 1}, rate: 2}, newIdentity(t).Peer(), time.Unix(1e9, 0)
+	for k := range kinds {
+		if a.take(k, id, now) != "" || a.take(k, id, now) != full[k] {
+			t.Fatal("it does not count")
+		}
 	}
-	a.done(id)
-	a.unwatch(id)
-	a.disconnect(id)
-	a.disconnect(id)
-	if a.open(id, now) != "" || a.connect(id, now) != "" || a.watch(id, now) != "" {
-		t.Error("what was given back is still taken")
+	for k := range kinds {
+		a.give(k, id)
+		if a.take(k, id, now) != "" || a.take(k, id, now) == "" {
+			t.Error("what was given back is still taken, or more than that")
+		}
 	}
 	for range 4 { // what may come at once
 		if a.ask(id, now) != "" {
@@ -263,22 +263,48 @@ func TestAllowanceComesBack(t *testing.T) {
 	}
 }
 
+// A connection that is one too many gives nothing back when it goes.
+func TestCrowdedConnectionHoldsNoPlace(t *testing.T) {
+	id := newIdentity(t).Peer()
+	s := &Server{peers: allowances{max: [kinds]int{ofConns: 1}, rate: 1}, conns: quota{max: 9, maxPerIP: 9}, pending: quota{max: 9, maxPerIP: 9}}
+	enter := func() *admission {
+		a, ok := s.admit(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if !ok {
+			t.Fatal("not admitted")
+		}
+		a.known(id)
+		return a
+	}
+	held := enter()
+	for range 2 {
+		a := enter()
+		if !a.crowded {
+			t.Fatal("it has a second connection")
+		}
+		a.leave()
+	}
+	held.leave()
+	if enter().crowded {
+		t.Error("its only connection is one too many")
+	}
+}
+
 // Keys are free: those that come and go leave nothing behind.
 func TestManyPeersThatCameAndWentAreForgotten(t *testing.T) {
-	a, now := allowances{maxConns: 1, maxOpen: 1, maxWatches: 1, rate: 1}, time.Unix(1e9, 0)
+	a, now := allowances{max: [kinds]int{1, 1, 1}, rate: 1}, time.Unix(1e9, 0)
 	watcher := peer.ID("watcher")
-	a.watch(watcher, now)
+	a.take(ofWatches, watcher, now)
 	for n := range 3 * maxIdleAllowances {
 		id := peer.ID(fmt.Sprint(n))
-		a.connect(id, now)
+		a.take(ofConns, id, now)
 		a.ask(id, now)
-		a.disconnect(id)
+		a.give(ofConns, id)
 		now = now.Add(time.Millisecond)
 	}
 	if len(a.peers) > maxIdleAllowances {
 		t.Errorf("%d are remembered", len(a.peers))
 	}
-	if a.watch(watcher, now) != turnedPeerWatches {
+	if a.take(ofWatches, watcher, now) != turnedPeerWatches {
 		t.Error("one that watches is forgotten")
 	}
 }
