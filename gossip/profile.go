@@ -37,7 +37,7 @@ type Profile struct {
 	Retry time.Duration
 	// Takeover is how long, at least, an observer who voted for another waits for that one's certificate before it asks too; up to
 	// twice as long, so that one of them comes first. The asker's round ends about when the fellows' do. With 1.5 s, a death whose
-	// asker died was known 2 s late: every tenth where a second of eight dies within the first one's round.
+	// asker died was known 2 s late.
 	Takeover time.Duration
 
 	// Window is W, from a certificate's making to the end of its subject: the time to refute. It must be at least
