@@ -8,6 +8,8 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cellnode/cellnode/internal/record"
 )
 
 // The signing domains. A signature of one kind is never valid as another, nor for another cell.
@@ -78,12 +80,25 @@ func SignVote(key crypto.PrivKey, self peer.ID, cell cid.Cid, subject peer.ID, v
 	return vote, err
 }
 
+// votesWithin is how far apart the votes of a certificate may have been made, two clocks between them: a voter renews its vote each
+// Retry. Nobody can keep a vote for the day on which others come.
+const votesWithin = record.Leeway + time.Minute
+
 // enough reports whether votes condemn a member of a cell of n. Votes of voters who have waited longer count for
 // more: k votes suffice if the profile asks for no more than k of voters who all waited as long as the k-th of them.
+// Votes made too long before the newest do not count.
 func (p Profile) enough(n int, votes []Vote) bool {
-	waited := make([]time.Duration, len(votes))
+	var newest time.Time
 	for i := range votes {
-		waited[i] = votes[i].Waited
+		if votes[i].At.After(newest) {
+			newest = votes[i].At
+		}
+	}
+	waited := make([]time.Duration, 0, len(votes))
+	for i := range votes {
+		if newest.Sub(votes[i].At) <= votesWithin {
+			waited = append(waited, votes[i].Waited)
+		}
 	}
 	slices.SortFunc(waited, func(a, b time.Duration) int { return int(b - a) })
 	for i, w := range waited {

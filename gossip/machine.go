@@ -73,7 +73,8 @@ type Machine struct {
 	relinked time.Time // when that was last done
 	version  uint64
 	pingID   uint64
-	refuted  time.Time
+	refuted  time.Time // when the own record was last pushed against an accusation
+	answered time.Time // when a mere vote against the present record was last answered
 	grown    time.Time // when somebody joined last
 	jumps    allowance
 	doubts   allowance

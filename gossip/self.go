@@ -132,6 +132,9 @@ func (m *Machine) accused(v Version, from peer.ID, certified bool) {
 		return
 	case c > 0:
 		m.reissue(Version{v.Incarnation + 1, 1}, nil)
+	case c == 0 && !certified:
+		m.doubted()
+		return
 	case c == 0:
 		m.local.worse(m.profile)
 		m.reissue(Version{v.Incarnation, v.Seq + 1}, nil)
@@ -149,6 +152,18 @@ func (m *Machine) accused(v Version, from peer.ID, certified bool) {
 		to = append(to, from)
 	}
 	m.send(&Push{Records: [][]byte{m.own.Envelope}, Quiet: true}, to...)
+}
+
+// doubted answers a vote against the present record: a frame proves to each observer that this member lives, and voids the votes
+// that it holds. A newer record would do the same, but everybody has to learn of each: at 40 % loss a member of 1,000 was sent
+// 5 kB of them a second.
+func (m *Machine) doubted() {
+	if m.now.Sub(m.answered) < m.profile.Period {
+		return
+	}
+	m.answered = m.now
+	m.local.worse(m.profile)
+	m.send(&Ack{State: m.own.State, Seq: m.own.Seq}, m.observers...)
 }
 
 // sawSelf takes an own record that came back from others. One that is above the own is from an earlier life whose clock

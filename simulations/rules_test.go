@@ -81,6 +81,22 @@ func TestOnlySufficientCertificatesCondemn(t *testing.T) {
 			w.Skip(-time.Hour)
 			return a
 		}, false},
+		"votes made ten seconds apart": {func(w *World) *accusation {
+			w.Skip(-10 * time.Second)
+			a := accuse(w, w.nodes[7], w.nodes[1:3]...)
+			w.Skip(10 * time.Second)
+			a.vote(w.nodes[3], 0)
+			a.vote(w.nodes[4], 0)
+			return a
+		}, true},
+		"votes of ten minutes ago among them": {func(w *World) *accusation {
+			w.Skip(-10 * time.Minute)
+			a := accuse(w, w.nodes[7], w.nodes[1:3]...)
+			w.Skip(10 * time.Minute)
+			a.vote(w.nodes[3], 0)
+			a.vote(w.nodes[4], 0)
+			return a
+		}, false},
 		"an older record": {func(w *World) *accusation {
 			a := accuse(w, w.nodes[7], w.nodes[1:5]...)
 			n := w.nodes[7]
@@ -170,6 +186,36 @@ func TestRefutedSuspectStaysListed(t *testing.T) {
 	}
 	if !slices.Equal(kinds, []gossip.Kind{gossip.Joined, gossip.Suspected, gossip.Refuted}) {
 		t.Errorf("events %v", kinds)
+	}
+}
+
+// TestAVoteIsAnsweredToTheObserversAlone: nobody else holds votes that a proof of life would void.
+func TestAVoteIsAnsweredToTheObserversAlone(t *testing.T) {
+	w := NewWorld(14, gossip.LAN())
+	settle(t, w, 40)
+	victim := w.nodes[7]
+	observers := victim.m.Observers(victim.ID)
+	before := victim.version()
+	told := make(map[peer.ID]int)
+	w.Trace = func(from, to *Node, m gossip.Message) {
+		if ack, ok := m.(*gossip.Ack); ok && from == victim && ack.ID == 0 && ack.Next == 0 {
+			told[to.ID]++
+		}
+	}
+	for range 2 { // one answer is enough for a while
+		victim.input(func() { victim.m.Receive(w.now, observers[0], &gossip.Ping{ID: 1, Voted: &before}) })
+		w.Run(10 * time.Millisecond)
+	}
+	for _, o := range observers {
+		if told[o] != 1 {
+			t.Errorf("an observer was told %d times", told[o])
+		}
+	}
+	if len(told) != len(observers) {
+		t.Errorf("%d were told, of %d observers", len(told), len(observers))
+	}
+	if victim.version() != before {
+		t.Error("everybody has to learn of a new record")
 	}
 }
 

@@ -72,6 +72,26 @@ func TestIdleCostIsConstant(t *testing.T) {
 	}
 }
 
+// TestLossCostsAMemberTheSameInEveryCell: at 40 % members are suspected all the time, and each settles that with its observers.
+func TestLossCostsAMemberTheSameInEveryCell(t *testing.T) {
+	t.Parallel()
+	cost := func(n int) float64 {
+		w := NewWorld(uint64(n), gossip.WAN())
+		anywhere(w, 0.4)
+		w.Populate(n)
+		w.Run(time.Minute)
+		before := w.Sum().Bytes
+		const seconds = 120
+		w.Run(seconds * time.Second)
+		return float64(w.Sum().Bytes-before) / float64(n*seconds)
+	}
+	small, large := cost(32), cost(128)
+	t.Logf("%.0f B a node and second in a cell of 32, %.0f in one of 128", small, large)
+	if large > 1.25*small {
+		t.Errorf("%.0f B a node and second in a cell of 128, %.0f in one of 32", large, small)
+	}
+}
+
 func TestPartitionHeals(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ n, small int }{{3, 1}, {8, 4}, {20, 10}, {20, 3}} {
