@@ -254,6 +254,14 @@ func TestDefaultClientTakesOpenCellsOnlyIfTold(t *testing.T) {
 	home := shortDir(t)
 	t.Setenv("CELL_HOME", home)
 	t.Chdir(consumer(t, a.seed()))
+	t.Cleanup(func() {
+		for _, made := range []func() (*Client, error){shared, sharedOpen} {
+			if c, err := made(); err == nil {
+				c.Close()
+			}
+		}
+		shared, sharedOpen = once(Config{}), once(Config{AllowOpen: true}) // for the next run of this test in this process
+	})
 	conn, err := Dial(within(t), "exchange")
 	if got := hear(t, conn, err); got != "a" {
 		t.Errorf("reached %q", got)

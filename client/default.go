@@ -6,18 +6,17 @@ import (
 	"sync"
 )
 
-var shared struct {
-	once   sync.Once
-	client *Client
-	err    error
+// shared and sharedOpen return the clients of the process.
+var shared, sharedOpen = once(Config{}), once(Config{AllowOpen: true})
+
+// once returns a function that makes a client at its first call and returns the same one from then on.
+func once(cfg Config) func() (*Client, error) {
+	return sync.OnceValues(func() (*Client, error) { return New(cfg) })
 }
 
 // Default returns the client that the functions of this package share. It is made at the first call, with the zero
 // Config, and lives as long as the process.
-func Default() (*Client, error) {
-	shared.once.Do(func() { shared.client, shared.err = New(Config{}) })
-	return shared.client, shared.err
-}
+func Default() (*Client, error) { return shared() }
 
 // An Option changes one call.
 type Option func(*options)
@@ -29,12 +28,6 @@ func AllowOpen() Option { return func(o *options) { o.allowOpen = true } }
 
 // H2C makes a Transport speak HTTP/2 from the first byte, to services that do.
 func H2C() Option { return func(o *options) { o.h2c = true } }
-
-var sharedOpen struct {
-	once   sync.Once
-	client *Client
-	err    error
-}
 
 // Dial opens a connection to a live instance of a cell, with the Default client. See Client.Dial.
 func Dial(ctx context.Context, cell string, opts ...Option) (net.Conn, error) {
@@ -51,9 +44,8 @@ func defaultClient(opts []Option) (*Client, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	if !o.allowOpen {
-		return Default()
+	if o.allowOpen {
+		return sharedOpen()
 	}
-	sharedOpen.once.Do(func() { sharedOpen.client, sharedOpen.err = New(Config{AllowOpen: true}) })
-	return sharedOpen.client, sharedOpen.err
+	return shared()
 }

@@ -23,23 +23,10 @@ import (
 	"github.com/cellnode/cellnode/overlay"
 )
 
-// ending closes what lives as long as the process before goroutines are counted.
-type ending struct{ *testing.M }
-
-func (e ending) Run() int {
-	code := e.M.Run()
-	for _, c := range []*Client{shared.client, sharedOpen.client} {
-		if c != nil {
-			c.Close()
-		}
-	}
-	return code
-}
-
 func TestMain(m *testing.M) {
 	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true")
 	os.Setenv("CELL_DAEMON", "off")
-	goleak.VerifyTestMain(ending{m})
+	goleak.VerifyTestMain(m)
 }
 
 // The cell of most tests lies in a repository that cannot be read, so that its name, lock and cache have to suffice.

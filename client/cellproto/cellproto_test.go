@@ -1,6 +1,7 @@
 package cellproto
 
 import (
+	"fmt"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -23,8 +24,12 @@ func file(t *testing.T) protoreflect.FileDescriptor {
 	return f
 }
 
+var runs int // of the test below in this process, whose registries last as long as it
+
 func TestTwoPackagesMayHoldTheSameFile(t *testing.T) {
-	for _, pkg := range []string{"example.com/a", "example.com/b"} {
+	runs++
+	a, b := fmt.Sprintf("example.com/a%d", runs), fmt.Sprintf("example.com/b%d", runs)
+	for _, pkg := range []string{a, b} {
 		r, f := In(pkg), file(t)
 		if r != In(pkg) {
 			t.Fatal("a package has two registries")
@@ -43,7 +48,7 @@ func TestTwoPackagesMayHoldTheSameFile(t *testing.T) {
 	if _, err := protoregistry.GlobalFiles.FindFileByPath("shared.proto"); err == nil {
 		t.Error("the whole program knows the file")
 	}
-	if err := In("example.com/a").RegisterFile(file(t)); err == nil {
+	if err := In(a).RegisterFile(file(t)); err == nil {
 		t.Error("one package holds it twice")
 	}
 }
