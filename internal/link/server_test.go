@@ -29,7 +29,7 @@ func gone(t *testing.T, c io.Reader) error {
 }
 
 func TestSilentClientIsCutOff(t *testing.T) {
-	impatient := func(c *ServerConfig) { c.Preface = 50 * time.Millisecond }
+	impatient := func(c *ServerConfig) { c.Preface = 500 * time.Millisecond } // the handshake is within it
 	onEach(t, func(t *testing.T, path string) {
 		t.Run("no Hello", func(t *testing.T) {
 			i := serve(t, &handler{}, impatient)
