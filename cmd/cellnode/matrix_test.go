@@ -119,7 +119,8 @@ func (m *matrix) run(name, tree string) (home string, node *exec.Cmd) {
 	m.t.Helper()
 	home = filepath.Join(m.dir, name)
 	node = exec.Command("cellnode", "run", "--allow-open", "--cell", m.hub+"@v1", "--commit", m.commit, "--", "service")
-	// Without git and the DHT it does not meet those whom a row's seed list names.
+	// Without git and the DHT it does not meet those whom a row's seed list names; nor by the list that a consumer leaves in the
+	// cache of their home, which names them as seed does.
 	service, err := exec.LookPath("service")
 	if err != nil {
 		m.t.Fatal(err)
@@ -210,7 +211,7 @@ func (m *matrix) command(env []string, dir string, args ...string) (out, errs st
 	return stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()
 }
 
-// seed is the instance of a home, as a seed list names it.
+// seed is the instance of a home, as a seed list names it: by its TCP address, which serves consumers. Instances meet over QUIC.
 func (m *matrix) seed(home string) manifest.Seed {
 	m.t.Helper()
 	out, errs, _ := m.cellnode(home, m.dir, "status", "--json")
@@ -231,7 +232,9 @@ func (m *matrix) seed(home string) manifest.Seed {
 		if err != nil {
 			m.t.Fatal(err)
 		}
-		s.Addrs = append(s.Addrs, addr)
+		if _, err := addr.ValueForProtocol(ma.P_TCP); err == nil {
+			s.Addrs = append(s.Addrs, addr)
+		}
 	}
 	return s
 }
