@@ -16,9 +16,7 @@ const maxEntries = 1 << 16
 func (m *Machine) onDeath(from peer.ID, d Death) {
 	c := d.Certificate
 	if c.Subject == m.self {
-		if m.credible(c) {
-			m.accused(c.Version, from, true)
-		}
+		m.onOwnDeath(from, c)
 		return
 	}
 	e := m.roster.look(c.Subject)
@@ -45,6 +43,22 @@ func (m *Machine) onDeath(from peer.ID, d Death) {
 		age += l.srtt / 2
 	}
 	m.condemn(c, age, from)
+}
+
+// accusationsPerSecond, and accusationsAtOnce in a burst, bound how often a neighbour can make this member refute a certificate that
+// condemns it nowhere that it knows of: the whole cell learns of each refutation.
+const accusationsPerSecond, accusationsAtOnce = 1, 4
+
+// onOwnDeath refutes a certificate against this member. One that suffices says that this member could not be seen.
+func (m *Machine) onOwnDeath(from peer.ID, c *Certificate) {
+	sufficient := m.profile.enoughForOthers(m.rings.len(), m.validVotes(c))
+	switch {
+	case sufficient && c.Version == m.ownVersion():
+		m.local.worse(m.profile)
+	case !sufficient && !(m.credible(c) && m.links[from].accusations.take(m.now, accusationsPerSecond, accusationsAtOnce)):
+		return
+	}
+	m.accused(c.Version, from, true)
 }
 
 // validVotes returns the votes of a certificate that count here: of different members, entitled to observe the

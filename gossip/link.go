@@ -34,8 +34,10 @@ type link struct {
 	detours int       // rounds in a row that only a detour around this link answered
 	strikes allowance // of worthless signatures
 	asks    allowance // of work for the neighbour
-	told    time.Time // when it was last told of its own death
-	failed  bool      // our last stream to it broke or could not be opened, and it has said nothing since
+	// accusations are certificates against this member that do not suffice here.
+	accusations allowance
+	told        time.Time // when it was last told of its own death
+	failed      bool      // our last stream to it broke or could not be opened, and it has said nothing since
 }
 
 // sample takes a measured round trip (RFC 6298, section 2). The second one takes the place of the first, which holds the dial of

@@ -133,10 +133,9 @@ func (m *Machine) accused(v Version, from peer.ID, certified bool) {
 	case c > 0:
 		m.reissue(Version{v.Incarnation + 1, 1}, nil)
 	case c == 0 && !certified:
-		m.doubted()
+		m.doubted(from)
 		return
 	case c == 0:
-		m.local.worse(m.profile)
 		m.reissue(Version{v.Incarnation, v.Seq + 1}, nil)
 	case m.now.Sub(m.refuted) < refuteEvery:
 		m.pushOwn(from)
@@ -154,15 +153,14 @@ func (m *Machine) accused(v Version, from peer.ID, certified bool) {
 	m.send(&Push{Records: [][]byte{m.own.Envelope}, Quiet: true}, to...)
 }
 
-// doubted answers a vote against the present record: a frame proves to each observer that this member lives, and voids the votes
-// that it holds. A newer record would do the same, but everybody has to learn of each: at 40 % loss a member of 1,000 was sent
-// 5 kB of them a second.
-func (m *Machine) doubted() {
-	if m.now.Sub(m.answered) < m.profile.Period {
+// doubted answers a vote against the present record, if it counts: a frame proves to each observer that this member lives, and voids
+// the votes that it holds. A newer record would do the same, but everybody has to learn of each: at 40 % loss a member of 1,000 was
+// sent 5 kB of them a second. Of its own fitness an unsigned word tells a member nothing: liars could mute it.
+func (m *Machine) doubted(by peer.ID) {
+	if m.now.Sub(m.answered) < m.profile.Period || !m.rings.accepts(by, m.self, m.now) {
 		return
 	}
 	m.answered = m.now
-	m.local.worse(m.profile)
 	m.send(&Ack{State: m.own.State, Seq: m.own.Seq}, m.observers...)
 }
 

@@ -75,3 +75,49 @@ func TestDroppedMemberIsReadmittedAmongLiars(t *testing.T) {
 		})
 	}
 }
+
+// harass makes each liar say to all its neighbours, ten times a second, that they are dead: with a vote, and with a certificate of that
+// vote alone.
+func (l *Liars) harass(d time.Duration) {
+	w := l.w
+	for end := w.now.Add(d); w.now.Before(end); w.Run(100 * time.Millisecond) {
+		for _, n := range l.nodes {
+			for _, id := range n.m.Neighbours() {
+				a := accuse(w, w.byID[id])
+				a.vote(n, 0)
+				n.Send(&gossip.Ping{ID: w.Rand.Uint64(), Voted: &a.c.Version}, id)
+				n.Send(&gossip.Push{Deaths: []gossip.Death{{Certificate: a.c}}}, id)
+			}
+		}
+	}
+}
+
+// TestOneLiarsWordMutesNobody nor makes it flood the cell: what one member says of others is no evidence that they are unfit to judge, and
+// is not refuted to everybody each time.
+func TestOneLiarsWordMutesNobody(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(24, gossip.WAN())
+	anywhere(w, 0)
+	settle(t, w, 24)
+	l := w.Turn(w.nodes[0], w.nodes[8], w.nodes[16])
+	victim := w.nodes[5]
+	before := victim.version().Seq
+	const seconds = 20
+	l.harass(seconds * time.Second)
+	refuted := victim.version().Seq - before
+	t.Logf("it has refuted %d times in %d s", refuted, seconds)
+	if refuted > uint64(len(l.nodes)*(seconds+5)) {
+		t.Errorf("it has refuted %d times in %d s", refuted, seconds)
+	}
+	victim.Crash()
+	honest := len(w.nodes) - len(l.nodes) - 1
+	crash := w.now
+	for w.now.Sub(crash) < 30*time.Second && l.Doubters(victim) < honest {
+		l.harass(100 * time.Millisecond)
+	}
+	if took := w.now.Sub(crash); took > 6*time.Second {
+		t.Errorf("a crashed member is on the list of %d of %d after %s", honest-l.Doubters(victim), honest, took)
+	} else {
+		t.Logf("a crashed member is off all lists after %s", took)
+	}
+}

@@ -202,10 +202,16 @@ func TestAVoteIsAnsweredToTheObserversAlone(t *testing.T) {
 			told[to.ID]++
 		}
 	}
-	for range 2 { // one answer is enough for a while
-		victim.input(func() { victim.m.Receive(w.now, observers[0], &gossip.Ping{ID: 1, Voted: &before}) })
+	vote := func(by peer.ID) {
+		victim.input(func() { victim.m.Receive(w.now, by, &gossip.Ping{ID: 1, Voted: &before}) })
 		w.Run(10 * time.Millisecond)
 	}
+	other := slices.IndexFunc(victim.m.Neighbours(), func(id peer.ID) bool { return !victim.m.Accepts(id, victim.ID) })
+	if vote(victim.m.Neighbours()[other]); len(told) != 0 {
+		t.Errorf("%d were told of a vote that counts nowhere", len(told))
+	}
+	vote(observers[0])
+	vote(observers[1]) // one answer is enough for a while
 	for _, o := range observers {
 		if told[o] != 1 {
 			t.Errorf("an observer was told %d times", told[o])
