@@ -30,11 +30,17 @@ func (m *Machine) onDeath(from peer.ID, d Death) {
 		m.held(c.Subject, rankOfDeath(c.Version), from)
 		return
 	}
+	if c.Version.compare(e.rank.version()) > 0 {
+		// A death names a record, or a liar could condemn versions that the subject never reaches. Who believes it can show the record.
+		m.send(&Ask{Subject: c.Subject, Version: e.rank.version(), Nonce: m.nonce()}, from)
+		return
+	}
 	if votes := m.validVotes(c); !m.profile.enoughForOthers(m.rings.len(), votes) {
-		if len(votes) > 0 || m.credible(c) {
-			m.lookNow(c.Subject)
-		} else {
+		switch {
+		case len(votes) == 0 && !m.credible(c):
 			m.strike(from)
+		case m.hearsay.take(m.now, hearsayPerSecond, hearsayAtOnce):
+			m.lookNow(c.Subject)
 		}
 		return
 	}
@@ -49,16 +55,12 @@ func (m *Machine) onDeath(from peer.ID, d Death) {
 // condemns it nowhere that it knows of: the whole cell learns of each refutation.
 const accusationsPerSecond, accusationsAtOnce = 1, 4
 
-// onOwnDeath refutes a certificate against this member. One that suffices says that this member could not be seen.
+// onOwnDeath refutes a certificate against this member.
 func (m *Machine) onOwnDeath(from peer.ID, c *Certificate) {
-	sufficient := m.profile.enoughForOthers(m.rings.len(), m.validVotes(c))
-	switch {
-	case sufficient && c.Version == m.ownVersion():
-		m.local.worse(m.profile)
-	case !sufficient && !(m.credible(c) && m.links[from].accusations.take(m.now, accusationsPerSecond, accusationsAtOnce)):
-		return
+	if m.profile.enoughForOthers(m.rings.len(), m.validVotes(c)) ||
+		m.credible(c) && m.links[from].accusations.take(m.now, accusationsPerSecond, accusationsAtOnce) {
+		m.accused(c.Version, from, true)
 	}
-	m.accused(c.Version, from, true)
 }
 
 // validVotes returns the votes of a certificate that count here: of different members, entitled to observe the
@@ -84,6 +86,9 @@ func (m *Machine) credible(c *Certificate) bool {
 			m.verify.signature(v.Voter, voteBytes(m.cell, c.Subject, c.Version, &v), v.Signature)
 	})
 }
+
+// hearsayPerSecond, and hearsayAtOnce in a burst, bound how often a death that is claimed, and not believed, makes this member look.
+const hearsayPerSecond, hearsayAtOnce = 0.2, 8
 
 // lookNow makes this member look at once at a subject of its own, unless it did so within the last period. Unproven word of a death,
 // or of another one, brings about that much and no more.

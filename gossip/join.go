@@ -176,8 +176,7 @@ func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 		urgent := err == nil && m.urgent(rec)
 		switch {
 		case err != nil:
-			var refusal *record.Refusal
-			if errors.As(err, &refusal) && refusal.Code != record.CodeExpired && refusal.Code != record.CodeRevoked {
+			if worthless(err) {
 				m.strike(from)
 			}
 		case rec.Peer == m.self:
@@ -194,6 +193,19 @@ func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 		}
 	}
 	m.doubt(doubtful)
+}
+
+// worthless reports whether a record is refused for what every member sees in it, whatever its clock and its trust document.
+func worthless(err error) bool {
+	var refusal *record.Refusal
+	if !errors.As(err, &refusal) {
+		return false
+	}
+	switch refusal.Code {
+	case record.CodeExpired, record.CodeFuture, record.CodeNotYet, record.CodeRevoked, record.CodeTrust, record.CodeIssuer:
+		return false
+	}
+	return true
 }
 
 // learn takes an admitted record of another member and reports whether it was new.

@@ -34,6 +34,7 @@ type link struct {
 	detours int       // rounds in a row that only a detour around this link answered
 	strikes allowance // of worthless signatures
 	asks    allowance // of work for the neighbour
+	looks   allowance // at others, whom it takes for dead
 	// accusations are certificates against this member that do not suffice here.
 	accusations allowance
 	told        time.Time // when it was last told of its own death
@@ -68,6 +69,9 @@ func (a *allowance) take(now time.Time, rate, burst float64) bool {
 	a.spent++
 	return true
 }
+
+// give takes one back.
+func (a *allowance) give() { a.spent = max(0, a.spent-1) }
 
 // relinkAt is when the neighbourhood is computed anew, after a change of members or of a ring's order: at once, but above a
 // mesh changes that follow each other within Gather are taken together. When half of 1,000 died, a third of all work was this.

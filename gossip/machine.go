@@ -78,6 +78,7 @@ type Machine struct {
 	grown    time.Time // when somebody joined last
 	jumps    allowance
 	doubts   allowance
+	hearsay  allowance // of looks at those whose death is claimed
 
 	foreign  int       // records with the own key that went above the own one
 	twinSaid time.Time // when a Twin was told of last
@@ -88,6 +89,7 @@ type Machine struct {
 type timers struct {
 	sync, rotate, turn, sweep time.Time
 	spread                    time.Time // zero while there is nothing to pass on
+	refute                    time.Time // zero while there is nothing to refute
 }
 
 // NewMachine returns a member that knows only itself.
@@ -202,6 +204,7 @@ func (m *Machine) Tick(now time.Time) {
 	m.tickRings()
 	m.tickProbes()
 	m.tickCondemned()
+	m.tickRefute()
 	m.tickSync()
 	m.tickHints()
 	m.tickLinks()
@@ -296,8 +299,10 @@ func (m *Machine) deadline() time.Time {
 		return time.Time{}
 	}
 	t := minTime(minTime(m.timers.sync, m.timers.rotate), minTime(m.timers.turn, m.timers.sweep))
-	if !m.timers.spread.IsZero() {
-		t = minTime(t, m.timers.spread)
+	for _, soon := range []time.Time{m.timers.spread, m.timers.refute} {
+		if !soon.IsZero() {
+			t = minTime(t, soon)
+		}
 	}
 	for _, p := range m.probes {
 		t = minTime(t, p.due)

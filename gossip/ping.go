@@ -74,6 +74,9 @@ func (m *Machine) sign(data []byte) []byte {
 	return sig
 }
 
+// hurriedAtOnce is how many turns in a row a subject may call for sooner than half a cycle, when it closes gaps; then one each half cycle.
+const hurriedAtOnce = 4
+
 // onAck takes a neighbour's answer.
 func (m *Machine) onAck(from peer.ID, l *link, ack *Ack) {
 	p := m.probes[from]
@@ -90,6 +93,9 @@ func (m *Machine) onAck(from peer.ID, l *link, ack *Ack) {
 		return
 	}
 	if wait := ack.Next; wait > 0 {
+		if soon := m.cycle() / 2; wait < soon && !p.hurried.take(m.now, 1/soon.Seconds(), hurriedAtOnce) {
+			wait = soon
+		}
 		p.due = m.now.Add(min(max(wait, m.profile.Period/2), 2*m.cycle()))
 	}
 	if e := m.roster.look(from); e != nil && e.record != nil && ack.Seq > e.record.Seq {

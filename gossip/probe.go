@@ -34,6 +34,8 @@ type probe struct {
 	nonce Nonce // of the last Ask sent
 	votes map[peer.ID]Vote
 	since time.Time // suspect since
+
+	hurried allowance // of turns that come sooner than half a cycle
 }
 
 type sentPing struct {
@@ -133,6 +135,9 @@ func (m *Machine) fail(p *probe) {
 	m.vote(p)
 	for _, a := range p.askers {
 		m.answerVote(p, a)
+		if l := m.links[a.id]; l != nil {
+			l.looks.give() // it was right
+		}
 	}
 	p.askers = nil
 	if e := m.roster.entry(p.subject); !e.suspected {
@@ -205,14 +210,15 @@ func (m *Machine) resolve(p *probe, direct bool) {
 	}
 }
 
-// judgeOwnHealth counts a living subject that this member could not see against this member.
+// judgeOwnHealth counts a living subject that this member could not see against this member: in a round of its own, for there could be any
+// number of those that others ask for.
 func (m *Machine) judgeOwnHealth(p *probe, direct bool) {
 	l := m.links[p.subject]
 	switch {
 	case p.stage == first:
 		m.local.pinged(false)
 		m.local.better()
-	case p.stage >= ask:
+	case p.stage >= ask && !p.forOther:
 		m.local.worse(m.profile)
 	}
 	if l == nil {

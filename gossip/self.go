@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// refuteEvery is how often the own record is pushed to everybody against accusations that it has outlived.
-	refuteEvery = 100 * time.Millisecond
+	// refuteEvery is the least time between two refutations to everybody: liars with a quorum may accuse each newer record at
+	// once. It must be well below half of Window.
+	refuteEvery = 200 * time.Millisecond
 	// jumpsPerSecond, after the first jumpsAtOnce, bounds jumps above an earlier life: two processes with one key
 	// would outbid each other for ever.
 	jumpsPerSecond, jumpsAtOnce = 0.2, 4
@@ -135,13 +136,16 @@ func (m *Machine) accused(v Version, from peer.ID, certified bool) {
 	case c == 0 && !certified:
 		m.doubted(from)
 		return
+	case c == 0 && m.now.Sub(m.refuted) < refuteEvery:
+		m.timers.refute = m.refuted.Add(refuteEvery)
+		return
 	case c == 0:
 		m.reissue(Version{v.Incarnation, v.Seq + 1}, nil)
 	case m.now.Sub(m.refuted) < refuteEvery:
 		m.pushOwn(from)
 		return
 	}
-	m.refuted = m.now
+	m.refuted, m.timers.refute = m.now, time.Time{}
 	if certified {
 		m.pushOwn(m.neighbours()...)
 		return
@@ -151,6 +155,14 @@ func (m *Machine) accused(v Version, from peer.ID, certified bool) {
 		to = append(to, from)
 	}
 	m.send(&Push{Records: [][]byte{m.own.Envelope}, Quiet: true}, to...)
+}
+
+// tickRefute refutes what came too soon after the refutation before.
+func (m *Machine) tickRefute() {
+	if m.timers.refute.IsZero() || m.timers.refute.After(m.now) {
+		return
+	}
+	m.accused(m.ownVersion(), m.self, true)
 }
 
 // doubted answers a vote against the present record, if it counts: a frame proves to each observer that this member lives, and voids

@@ -112,6 +112,9 @@ func (m *Machine) sendBuckets(to peer.ID) {
 
 // onBuckets begins a comparison of what differs.
 func (m *Machine) onBuckets(from peer.ID, b *Buckets) {
+	if !m.links[from].asks.take(m.now, asksPerSecond, asksAtOnce) {
+		return
+	}
 	s := &session{count: max(b.Count, m.roster.alive)}
 	for i := range b.Hashes {
 		if b.Hashes[i] != m.roster.digest[i] {

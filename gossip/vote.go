@@ -34,6 +34,9 @@ func (m *Machine) onAsk(from peer.ID, a *Ask) {
 	case e == nil:
 		return
 	case !e.rank.alive():
+		if rec := e.record; e.rank.dead && rec != nil && (Version{rec.Incarnation, rec.Seq}).compare(a.Version) > 0 {
+			m.pushRecords([][]byte{rec.Envelope}, true, from) // it does not know the record that died
+		}
 		m.show(from, e)
 		return
 	case e.rank.version().compare(a.Version) > 0:
@@ -45,9 +48,17 @@ func (m *Machine) onAsk(from peer.ID, a *Ask) {
 	m.lookFor(asker{from, a.Nonce}, e)
 }
 
+// looksAtOnce bounds how often in a row an observer can make this member look at somebody who turns out alive; then once a cycle. So often one
+// that has no path to the subject, though all others have, must be answered.
+const looksAtOnce = 8
+
 // lookFor pings a subject in the name of an asker, whose nonce the subject has to sign.
 func (m *Machine) lookFor(a asker, e *entry) {
 	p := m.probes[e.id]
+	look := m.links[a.id].looks.take(m.now, 1/m.cycle().Seconds(), looksAtOnce)
+	if !look && (p == nil || p.stage != suspect) {
+		return
+	}
 	if p == nil {
 		p = &probe{subject: e.id, hearsay: true}
 		m.probes[e.id] = p
@@ -63,20 +74,26 @@ func (m *Machine) lookFor(a asker, e *entry) {
 		p.stage, p.forOther = again, true
 		p.due = m.now.Add(m.timeout(e.id))
 	}
-	m.ping(p, &a.nonce)
+	if look {
+		m.ping(p, &a.nonce)
+	}
 	if p.stage == suspect && !m.mute() {
 		m.vote(p)
 		m.answerVote(p, a)
 	}
 }
 
-// relay hands a subject's signature to the one whose nonce it covers.
+// relay hands a subject's signature to the one whose nonce it covers, who takes a worthless one for this member's fault.
 func (m *Machine) relay(p *probe, ack *Ack) {
 	if ack.Nonce == nil || len(ack.Signature) == 0 {
 		return
 	}
 	p.askers = slices.DeleteFunc(p.askers, func(a asker) bool {
 		if a.nonce != *ack.Nonce {
+			return false
+		}
+		if !m.verify.signature(p.subject, aliveBytes(m.cell, p.subject, a.nonce), ack.Signature) {
+			m.strike(p.subject)
 			return false
 		}
 		m.send(&Answer{Subject: p.subject, Nonce: a.nonce, Alive: ack.Signature}, a.id)

@@ -2,10 +2,14 @@ package simulations
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/cellnode/cellnode/gossip"
+	"github.com/cellnode/cellnode/internal/record"
 )
 
 func TestLiveMemberSurvivesLiars(t *testing.T) {
@@ -76,15 +80,236 @@ func TestDroppedMemberIsReadmittedAmongLiars(t *testing.T) {
 	}
 }
 
+// a lone vote, said to have waited for long, is a certificate that suffices.
+func (a *accusation) alone(liar *Node) *accusation {
+	a.c.Votes = nil
+	a.vote(liar, gossip.MaxWaited)
+	return a
+}
+
+// tell hands a message of a node to another one, as its neighbour.
+func (w *World) tell(from, to *Node, m gossip.Message) {
+	if to.Present() {
+		to.input(func() { to.m.Receive(w.now, from.ID, m) })
+	}
+}
+
+// TestNobodyDiesAtAVersionThatNobodyHasSeen: the subject could not refute it, and its records would count for less until it expired.
+func TestNobodyDiesAtAVersionThatNobodyHasSeen(t *testing.T) {
+	for name, beyond := range map[string]gossip.Version{"the next": {Seq: 1}, "one that is never reached": {Incarnation: 1 << 61}} {
+		t.Run(name, func(t *testing.T) {
+			w := NewWorld(15, gossip.LAN())
+			settle(t, w, 8)
+			liar, victim := w.nodes[1], w.nodes[7]
+			own := victim.version()
+			w.Turn(liar)
+			for range 10 { // more often than it could jump above them
+				a := accuse(w, victim)
+				a.c.Version = gossip.Version{Incarnation: own.Incarnation + beyond.Incarnation, Seq: own.Seq + beyond.Seq}
+				a.alone(liar)
+				for _, n := range w.nodes[2:] {
+					w.tell(liar, n, &gossip.Push{Deaths: []gossip.Death{{Certificate: a.c}}})
+				}
+				w.Run(500 * time.Millisecond)
+			}
+			w.Run(2 * time.Second)
+			mustHaveNoFalseDeath(t, w)
+			mustAgree(t, w)
+		})
+	}
+}
+
+// TestADeathIsNotPutOffByVersionsThatNobodyHasSeen: each would begin the window of the dead anew.
+func TestADeathIsNotPutOffByVersionsThatNobodyHasSeen(t *testing.T) {
+	w := NewWorld(16, gossip.LAN())
+	settle(t, w, 8)
+	liar, victim := w.nodes[1], w.nodes[7]
+	w.Turn(liar)
+	v := victim.version()
+	victim.Crash()
+	crash := w.now
+	for w.now.Sub(crash) < 5*time.Second {
+		v.Seq++
+		a := &accusation{w, victim, &gossip.Certificate{Subject: victim.ID, Version: v, Expires: w.now.Add(time.Hour)}}
+		a.alone(liar)
+		for _, n := range w.nodes[:7] {
+			w.tell(liar, n, &gossip.Push{Deaths: []gossip.Death{{Certificate: a.c}}})
+		}
+		w.Run(300 * time.Millisecond)
+	}
+	for _, n := range w.nodes {
+		if n != liar && n.Present() && n.Lists(victim) {
+			t.Errorf("node %d lists the dead after 5 s", n.Index)
+		}
+	}
+}
+
+// TestWhoMissedARecordLearnsOfItsDeath from those who have it, as soon as the others: a certificate is worth nothing before.
+func TestWhoMissedARecordLearnsOfItsDeath(t *testing.T) {
+	w := NewWorld(17, gossip.LAN())
+	settle(t, w, 8)
+	victim := w.nodes[7]
+	next := victim.m.Self().Instance
+	next.Seq++
+	rec, err := record.Sign(victim.Key, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim.Crash()
+	for _, n := range w.nodes[:5] {
+		w.tell(w.nodes[5], n, &gossip.Push{Records: [][]byte{rec.Envelope}, Quiet: true})
+	}
+	a := &accusation{w, victim, &gossip.Certificate{Subject: victim.ID, Version: gossip.Version{Incarnation: rec.Incarnation, Seq: rec.Seq}, Expires: rec.Expires}}
+	for _, n := range w.nodes[1:5] {
+		a.vote(n, 0)
+	}
+	a.deliver(w.nodes[0], w.nodes[1])
+	if !a.condemns() {
+		t.Errorf("%d list the dead at the end of the window", w.Listers(victim))
+	}
+}
+
+// TestAWorthlessProofIsNotHandedOn: the asker would blame whoever did, and members whom a liar plays off against each other would shut each
+// other out.
+func TestAWorthlessProofIsNotHandedOn(t *testing.T) {
+	w := NewWorld(18, gossip.LAN())
+	settle(t, w, 8)
+	liar, asker := w.nodes[3], w.nodes[0]
+	liar.Bend = func(m gossip.Message) gossip.Message {
+		if ack, ok := m.(*gossip.Ack); ok && ack.Nonce != nil {
+			bent := *ack
+			bent.Signature = make([]byte, 64)
+			return &bent
+		}
+		return m
+	}
+	w.Cut = func(from, to *Node) bool { return from == liar && to == asker }
+	asked, answered := 0, 0
+	w.Trace = func(from, to *Node, m gossip.Message) {
+		switch m := m.(type) {
+		case *gossip.Ask:
+			asked++
+		case *gossip.Answer:
+			if string(m.Alive) == string(make([]byte, 64)) {
+				answered++
+			}
+		}
+	}
+	w.Run(time.Minute)
+	if asked == 0 || answered > 0 {
+		t.Errorf("%d questions, %d worthless answers", asked, answered)
+	}
+}
+
+// TestLateLiarsMuteNobody: three answer fresh connections alone, and two ask about them all the time.
+func TestLateLiarsMuteNobody(t *testing.T) {
+	t.Parallel()
+	w := NewWorld(19, gossip.WAN())
+	anywhere(w, 0)
+	settle(t, w, 16)
+	late, askers := []*Node{w.nodes[0], w.nodes[3], w.nodes[6]}, []*Node{w.nodes[9], w.nodes[12]}
+	for _, l := range late {
+		l.Bend = func(m gossip.Message) gossip.Message {
+			if _, ok := m.(*gossip.Hello); ok {
+				return m
+			}
+			return nil
+		}
+	}
+	ask := func(d time.Duration) {
+		for end := w.now.Add(d); w.now.Before(end); w.Run(200 * time.Millisecond) {
+			for _, l := range askers {
+				for _, about := range late {
+					l.Send(&gossip.Ask{Subject: about.ID, Version: about.version(), Nonce: gossip.Nonce{byte(w.Rand.Uint32())}}, l.m.Neighbours()...)
+				}
+			}
+		}
+	}
+	ask(20 * time.Second)
+	l := &Liars{w: w, nodes: append(late, askers...)}
+	victim := w.nodes[7]
+	victim.Crash()
+	crash := w.now
+	for w.now.Sub(crash) < 30*time.Second && l.Doubters(victim) < 10 {
+		ask(200 * time.Millisecond)
+	}
+	if took := w.now.Sub(crash); took > 7*time.Second {
+		t.Errorf("a crashed member is on the list of %d of 10 after %s", 10-l.Doubters(victim), took)
+	} else {
+		t.Logf("a crashed member is off all lists after %s", took)
+	}
+	mustHaveNoFalseDeath(t, w)
+}
+
+// others are a node's neighbours but one.
+func others(of, but *Node) []peer.ID {
+	return slices.DeleteFunc(of.m.Neighbours(), func(id peer.ID) bool { return id == but.ID })
+}
+
+// TestLiarsCannotMultiplyProbes: 30 % ask to be looked at all the time, ask others to look, and claim deaths, as fast as they can.
+func TestLiarsCannotMultiplyProbes(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{16, 40} {
+		w := NewWorld(uint64(n), gossip.WAN())
+		anywhere(w, 0)
+		settle(t, w, n)
+		var liars, honest []*Node
+		for i, o := range w.nodes {
+			if i%3 == 0 && len(liars) < n*3/10 {
+				liars = append(liars, o)
+			} else {
+				honest = append(honest, o)
+			}
+		}
+		pings := 0
+		w.Trace = func(from, to *Node, m gossip.Message) {
+			if _, ok := m.(*gossip.Ping); ok && slices.Contains(honest, from) {
+				pings++
+			}
+		}
+		w.Run(time.Minute)
+		quiet := pings
+		for _, l := range liars {
+			l.Bend = func(m gossip.Message) gossip.Message {
+				if ack, ok := m.(*gossip.Ack); ok && ack.Next > 0 {
+					bent := *ack
+					bent.Next = time.Millisecond
+					return &bent
+				}
+				return m
+			}
+		}
+		lie := func(d time.Duration) {
+			for end := w.now.Add(d); w.now.Before(end); w.Run(100 * time.Millisecond) {
+				for _, l := range liars {
+					about := honest[w.Rand.IntN(len(honest))]
+					n := gossip.Nonce{byte(w.Rand.Uint32())}
+					l.Send(&gossip.Ask{Subject: about.ID, Version: about.version(), Nonce: n}, l.m.Neighbours()...)
+					a := accuse(w, about)
+					a.vote(l, 0)
+					l.Send(&gossip.Push{Deaths: []gossip.Death{{Certificate: a.c}}}, others(l, about)...)
+				}
+			}
+		}
+		lie(time.Minute) // spends what they have at once
+		pings = 0
+		lie(time.Minute)
+		t.Logf("N=%d: %d pings a minute, %d without liars", n, pings, quiet)
+		if pings > 3*quiet {
+			t.Errorf("N=%d: %d pings a minute, %d without liars", n, pings, quiet)
+		}
+	}
+}
+
 // harass makes each liar say to all its neighbours, ten times a second, that they are dead: with a vote, and with a certificate of that
-// vote alone.
-func (l *Liars) harass(d time.Duration) {
+// vote alone, which says that the liar has waited.
+func (l *Liars) harass(d, waited time.Duration) {
 	w := l.w
 	for end := w.now.Add(d); w.now.Before(end); w.Run(100 * time.Millisecond) {
 		for _, n := range l.nodes {
 			for _, id := range n.m.Neighbours() {
 				a := accuse(w, w.byID[id])
-				a.vote(n, 0)
+				a.vote(n, waited)
 				n.Send(&gossip.Ping{ID: w.Rand.Uint64(), Voted: &a.c.Version}, id)
 				n.Send(&gossip.Push{Deaths: []gossip.Death{{Certificate: a.c}}}, id)
 			}
@@ -96,28 +321,34 @@ func (l *Liars) harass(d time.Duration) {
 // is not refuted to everybody each time.
 func TestOneLiarsWordMutesNobody(t *testing.T) {
 	t.Parallel()
-	w := NewWorld(24, gossip.WAN())
-	anywhere(w, 0)
-	settle(t, w, 24)
-	l := w.Turn(w.nodes[0], w.nodes[8], w.nodes[16])
-	victim := w.nodes[5]
-	before := victim.version().Seq
 	const seconds = 20
-	l.harass(seconds * time.Second)
-	refuted := victim.version().Seq - before
-	t.Logf("it has refuted %d times in %d s", refuted, seconds)
-	if refuted > uint64(len(l.nodes)*(seconds+5)) {
-		t.Errorf("it has refuted %d times in %d s", refuted, seconds)
-	}
-	victim.Crash()
-	honest := len(w.nodes) - len(l.nodes) - 1
-	crash := w.now
-	for w.now.Sub(crash) < 30*time.Second && l.Doubters(victim) < honest {
-		l.harass(100 * time.Millisecond)
-	}
-	if took := w.now.Sub(crash); took > 6*time.Second {
-		t.Errorf("a crashed member is on the list of %d of %d after %s", honest-l.Doubters(victim), honest, took)
-	} else {
-		t.Logf("a crashed member is off all lists after %s", took)
+	for waited, most := range map[time.Duration]uint64{
+		0:                3 * (seconds + 5), // one a second of each, and some at once
+		gossip.MaxWaited: 5*seconds + 1,     // it suffices: one each 200 ms
+	} {
+		w := NewWorld(24, gossip.WAN())
+		anywhere(w, 0)
+		settle(t, w, 24)
+		l := w.Turn(w.nodes[0], w.nodes[8], w.nodes[16])
+		victim := w.nodes[5]
+		before := victim.version().Seq
+		l.harass(seconds*time.Second, waited)
+		refuted := victim.version().Seq - before
+		t.Logf("it has refuted %d times in %d s", refuted, seconds)
+		if refuted > most {
+			t.Errorf("it has refuted %d times in %d s, want at most %d", refuted, seconds, most)
+		}
+		victim.Crash()
+		honest := len(w.nodes) - len(l.nodes) - 1
+		crash := w.now
+		for w.now.Sub(crash) < 30*time.Second && l.Doubters(victim) < honest {
+			l.harass(100*time.Millisecond, waited)
+		}
+		if took := w.now.Sub(crash); took > 6*time.Second {
+			t.Errorf("a crashed member is on the list of %d of %d after %s", honest-l.Doubters(victim), honest, took)
+		} else {
+			t.Logf("a crashed member is off all lists after %s", took)
+		}
+		mustHaveNoFalseDeath(t, w)
 	}
 }
