@@ -143,8 +143,8 @@ func (m *Machine) onHello(from peer.ID, h *Hello) {
 		m.out.Connects = append(m.out.Connects, peer.AddrInfo{ID: from}) // our Hello answers theirs
 	}
 	delete(m.hints, from)
-	if urgent := m.urgent(rec); m.learn(rec) {
-		m.spread(rec, from, urgent)
+	if bearing := m.bearing(rec); m.learn(rec) {
+		m.spread(rec, from, bearing)
 	} else if e := m.roster.look(from); e != nil && rankOf(rec).compare(e.rank) < 0 {
 		m.tell(from) // it has lived before, or is thought dead: it must go above that
 	}
@@ -173,17 +173,19 @@ func (m *Machine) learnFrom(from peer.ID, envelopes [][]byte, quiet bool) {
 			return // what it sends is not worth another look
 		}
 		rec, err := m.open(envelope)
-		urgent := err == nil && m.urgent(rec)
-		switch {
-		case err != nil:
+		if err != nil {
 			if worthless(err) {
 				m.strike(from)
 			}
+			continue
+		}
+		bearing := m.bearing(rec)
+		switch {
 		case rec.Peer == m.self:
 			m.sawSelf(rec)
 		case m.learn(rec):
 			if !quiet {
-				m.spread(rec, from, urgent)
+				m.spread(rec, from, bearing)
 			}
 		default:
 			m.held(rec.Peer, rankOf(rec), from)

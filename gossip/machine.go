@@ -61,11 +61,12 @@ type Machine struct {
 	random    []peer.ID // links beside the rings
 	local     local
 	timers    timers
-	relays    []peer.ID             // the neighbours to whom news are passed on
-	news      map[peer.ID]*news     // gathered to be passed on
-	spreadAt  time.Time             // when that was last done
-	floods    allowance             // of deaths along all links
-	wanted    map[peer.ID]time.Time // when somebody was asked for a death
+	relays    []peer.ID              // the neighbours to whom news are passed on
+	news      map[peer.ID]*news      // gathered to be passed on
+	spreadAt  time.Time              // when that was last done
+	floods    allowance              // of deaths along all links
+	wanted    map[peer.ID]time.Time  // when somebody was asked for a death
+	changes   map[peer.ID]*allowance // of records of one owner that are passed on
 
 	now      time.Time
 	next     time.Time // what Next returned last
@@ -118,7 +119,8 @@ func NewMachine(c MachineConfig, now time.Time) (*Machine, error) {
 		links: make(map[peer.ID]*link), banned: make(map[peer.ID]time.Time), probes: make(map[peer.ID]*probe),
 		sessions: make(map[peer.ID]*session), hints: make(map[peer.ID]*hint),
 		news: make(map[peer.ID]*news), wanted: make(map[peer.ID]time.Time),
-		now: now,
+		changes: make(map[peer.ID]*allowance),
+		now:     now,
 	}
 	if m.verify == nil {
 		m.verify = NewVerifier()

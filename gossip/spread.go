@@ -40,11 +40,43 @@ const floodsPerSecond, floodsAtOnce = 1, 8
 // askAgain is how long a neighbour that has offered a death has to show it before another one is asked, who offers it later.
 const askAgain = 250 * time.Millisecond
 
+// changesPerSecond, and changesAtOnce in a burst, bound how many records of one owner a member passes on, but for refutations of what it
+// believes: a liar could renew its own without end. What is not passed on goes by anti-entropy.
+const changesPerSecond, changesAtOnce = 1, 8
+
+// bearing is what a record means for its owner's life.
+type bearing uint8
+
+const (
+	ordinary bearing = iota
+	accused          // the owner is accused, or it leaves
+	refuting         // the owner's window to refute runs
+)
+
+// bearing returns that of a record that is not learned yet.
+func (m *Machine) bearing(rec *record.Signed) bearing {
+	e := m.roster.look(rec.Peer)
+	switch {
+	case e != nil && !e.dropAt.IsZero():
+		return refuting
+	case rec.State == record.Leaving || e != nil && (e.suspected || e.rank.dead):
+		return accused
+	}
+	return ordinary
+}
+
 // spread passes a record on that was new here. The first in a while goes at once; what follows within Gather goes
 // together, and not to those who have sent it meanwhile: when many members start at once, nearly all of them have.
 // What decides on life and death, a leave or a refutation, is urgent.
-func (m *Machine) spread(rec *record.Signed, from peer.ID, urgent bool) {
-	m.gather(rec.Peer, &news{record: rec, urgent: urgent, had: []*link{m.links[from]}})
+func (m *Machine) spread(rec *record.Signed, from peer.ID, b bearing) {
+	changes := m.changes[rec.Peer]
+	if changes == nil {
+		changes = &allowance{}
+		m.changes[rec.Peer] = changes
+	}
+	if b == refuting || changes.take(m.now, changesPerSecond, changesAtOnce) {
+		m.gather(rec.Peer, &news{record: rec, urgent: b != ordinary, had: []*link{m.links[from]}})
+	}
 }
 
 // spreadDeath passes a certificate on that was new here: along all links at once, or, when there are many, gathered and to two
@@ -69,12 +101,6 @@ func (m *Machine) gather(about peer.ID, n *news) {
 	if m.timers.spread.IsZero() {
 		m.timers.spread = m.spreadAt.Add(m.profile.Gather)
 	}
-}
-
-// urgent reports whether a record, not learned yet, bears on somebody's life.
-func (m *Machine) urgent(rec *record.Signed) bool {
-	e := m.roster.look(rec.Peer)
-	return rec.State == record.Leaving || e != nil && (e.suspected || e.rank.dead)
 }
 
 // held notes that a neighbour knows something, which it has just sent.

@@ -249,6 +249,11 @@ func (m *Machine) tickSweep() {
 		m.sweepLink(id, m.links[id])
 	}
 	clear(m.wanted)
+	for id, changes := range m.changes {
+		if m.now.Sub(changes.at) > changesAtOnce*time.Second/changesPerSecond {
+			delete(m.changes, id)
+		}
+	}
 	for id, until := range m.banned {
 		if m.now.After(until) {
 			delete(m.banned, id)

@@ -241,6 +241,45 @@ func TestLateLiarsMuteNobody(t *testing.T) {
 	mustHaveNoFalseDeath(t, w)
 }
 
+// TestOneMemberCannotFloodTheCell by renewing its own record all the time, as itself or as one that comes and goes.
+func TestOneMemberCannotFloodTheCell(t *testing.T) {
+	t.Parallel()
+	for how, change := range map[string]func(*record.Instance){
+		"as itself": func(in *record.Instance) { in.Seq++ },
+		"as one that comes and goes": func(in *record.Instance) {
+			if in.State == record.Serving {
+				in.Seq, in.State = in.Seq+1, record.Leaving
+			} else {
+				in.Incarnation, in.State = in.Incarnation+1, record.Serving
+			}
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			w := NewWorld(20, gossip.WAN())
+			anywhere(w, 0)
+			settle(t, w, 24)
+			liar := w.nodes[3]
+			to, in := liar.m.Neighbours(), liar.m.Self().Instance
+			before := w.Sum("push").Frames
+			const seconds, aSecond = 20, 20
+			for range seconds * aSecond {
+				change(&in)
+				rec, err := record.Sign(liar.Key, in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				liar.Send(&gossip.Push{Records: [][]byte{rec.Envelope}}, to...)
+				w.Run(time.Second / aSecond)
+			}
+			passed := float64(w.Sum("push").Frames-before-uint64(seconds*aSecond*len(to))) / (24 * seconds)
+			t.Logf("a member sends %.1f frames of records a second", passed)
+			if passed > 40 { // without a bound 93 and 207
+				t.Errorf("a member sends %.1f frames of records a second", passed)
+			}
+		})
+	}
+}
+
 // others are a node's neighbours but one.
 func others(of, but *Node) []peer.ID {
 	return slices.DeleteFunc(of.m.Neighbours(), func(id peer.ID) bool { return id == but.ID })
@@ -249,7 +288,7 @@ func others(of, but *Node) []peer.ID {
 // TestLiarsCannotMultiplyProbes: 30 % ask to be looked at all the time, ask others to look, and claim deaths, as fast as they can.
 func TestLiarsCannotMultiplyProbes(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{16, 40} {
+	for _, n := range []int{16, 32} {
 		w := NewWorld(uint64(n), gossip.WAN())
 		anywhere(w, 0)
 		settle(t, w, n)
@@ -267,7 +306,8 @@ func TestLiarsCannotMultiplyProbes(t *testing.T) {
 				pings++
 			}
 		}
-		w.Run(time.Minute)
+		const while = 30 * time.Second
+		w.Run(while)
 		quiet := pings
 		for _, l := range liars {
 			l.Bend = func(m gossip.Message) gossip.Message {
@@ -291,12 +331,12 @@ func TestLiarsCannotMultiplyProbes(t *testing.T) {
 				}
 			}
 		}
-		lie(time.Minute) // spends what they have at once
+		lie(while) // spends what they have at once
 		pings = 0
-		lie(time.Minute)
-		t.Logf("N=%d: %d pings a minute, %d without liars", n, pings, quiet)
+		lie(while)
+		t.Logf("N=%d: %d pings, %d without liars", n, pings, quiet)
 		if pings > 3*quiet {
-			t.Errorf("N=%d: %d pings a minute, %d without liars", n, pings, quiet)
+			t.Errorf("N=%d: %d pings, %d without liars", n, pings, quiet)
 		}
 	}
 }
@@ -321,7 +361,7 @@ func (l *Liars) harass(d, waited time.Duration) {
 // is not refuted to everybody each time.
 func TestOneLiarsWordMutesNobody(t *testing.T) {
 	t.Parallel()
-	const seconds = 20
+	const seconds = 8
 	for waited, most := range map[time.Duration]uint64{
 		0:                3 * (seconds + 5), // one a second of each, and some at once
 		gossip.MaxWaited: 5*seconds + 1,     // it suffices: one each 200 ms
