@@ -93,6 +93,43 @@ func TestWhoMissedARecordLearnsOfItsDeath(t *testing.T) {
 	}
 }
 
+// TestCertificatesInARowAreRefutedOneByOne, each some time after the one before, and none is forgotten: the subject cannot know which of
+// them others believe.
+func TestCertificatesInARowAreRefutedOneByOne(t *testing.T) {
+	w := NewWorld(22, gossip.LAN())
+	settle(t, w, 8)
+	liar, victim := w.nodes[1], w.nodes[7]
+	own := victim.version()
+	for range 100 {
+		a := accuse(w, victim)
+		a.vote(liar, gossip.MaxWaited) // against whatever record it has by now
+		w.tell(liar, victim, &gossip.Push{Deaths: []gossip.Death{{Certificate: a.c}}})
+	}
+	if n := victim.version().Seq - own.Seq; n != 1 {
+		t.Errorf("it has refuted %d times at once", n)
+	}
+	w.Run(w.Profile.Window / 2)
+	if n := victim.version().Seq - own.Seq; n != 2 {
+		t.Errorf("it has refuted %d times, half a window later", n)
+	}
+	mustHaveNoFalseDeath(t, w)
+}
+
+// TestComparisonsAreAnsweredWithinBounds: each answer to a few hashes lists hundreds of members.
+func TestComparisonsAreAnsweredWithinBounds(t *testing.T) {
+	w := NewWorld(23, gossip.LAN())
+	settle(t, w, 8)
+	before := w.Sum("ids").Frames
+	for i := range 500 {
+		differs := &gossip.Buckets{Count: 8}
+		differs.Hashes[i%256] = uint64(i) + 1
+		w.tell(w.nodes[1], w.nodes[0], differs)
+	}
+	if n := w.Sum("ids").Frames - before; n == 0 || n > 60 {
+		t.Errorf("500 comparisons at once were answered %d times", n)
+	}
+}
+
 // TestAWorthlessProofIsNotHandedOn: the asker would blame whoever did, and members whom a liar plays off against each other would shut each
 // other out.
 func TestAWorthlessProofIsNotHandedOn(t *testing.T) {

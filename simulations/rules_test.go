@@ -49,6 +49,18 @@ func (a *accusation) condemns() bool {
 	return w.Listers(a.victim) == 0
 }
 
+// apart accuses by two votes, and by two more a while later.
+func apart(d time.Duration) func(w *World) *accusation {
+	return func(w *World) *accusation {
+		w.Skip(-d)
+		a := accuse(w, w.nodes[7], w.nodes[1:3]...)
+		w.Skip(d)
+		a.vote(w.nodes[3], 0)
+		a.vote(w.nodes[4], 0)
+		return a
+	}
+}
+
 func TestOnlySufficientCertificatesCondemn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		build func(w *World) *accusation
@@ -81,22 +93,8 @@ func TestOnlySufficientCertificatesCondemn(t *testing.T) {
 			w.Skip(-time.Hour)
 			return a
 		}, false},
-		"votes made ten seconds apart": {func(w *World) *accusation {
-			w.Skip(-10 * time.Second)
-			a := accuse(w, w.nodes[7], w.nodes[1:3]...)
-			w.Skip(10 * time.Second)
-			a.vote(w.nodes[3], 0)
-			a.vote(w.nodes[4], 0)
-			return a
-		}, true},
-		"votes of ten minutes ago among them": {func(w *World) *accusation {
-			w.Skip(-10 * time.Minute)
-			a := accuse(w, w.nodes[7], w.nodes[1:3]...)
-			w.Skip(10 * time.Minute)
-			a.vote(w.nodes[3], 0)
-			a.vote(w.nodes[4], 0)
-			return a
-		}, false},
+		"votes made ten seconds apart":        {apart(10 * time.Second), true},
+		"votes of ten minutes ago among them": {apart(10 * time.Minute), false},
 		"an older record": {func(w *World) *accusation {
 			a := accuse(w, w.nodes[7], w.nodes[1:5]...)
 			n := w.nodes[7]
@@ -256,6 +254,29 @@ func TestWorthlessNeighbourIsShutOut(t *testing.T) {
 	}
 	if checked := w.verifier.Checked(); checked > 3+strikes+10 {
 		t.Errorf("%d signatures computed", checked)
+	}
+}
+
+// TestWhoPassesOnRecordsOfAFastClockIsNotShutOut: others, whose clocks differ, may take them.
+func TestWhoPassesOnRecordsOfAFastClockIsNotShutOut(t *testing.T) {
+	w := NewWorld(21, gossip.LAN())
+	settle(t, w, 3)
+	n, by, fast := w.nodes[0], w.nodes[1], w.nodes[2]
+	in := fast.m.Self().Instance
+	in.Issued, in.Expires = w.now.Add(time.Hour), w.now.Add(2*time.Hour)
+	for range 2 * strikes {
+		in.Seq++
+		rec, err := record.Sign(fast.Key, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.m.Receive(w.now, by.ID, &gossip.Push{Records: [][]byte{rec.Envelope}})
+		if refused := n.m.Take().Refuses; len(refused) > 0 {
+			t.Fatalf("%d neighbours are shut out", len(refused))
+		}
+	}
+	if member, _ := n.m.Member(fast.ID); member.Record.Seq == in.Seq {
+		t.Error("it takes them itself")
 	}
 }
 
